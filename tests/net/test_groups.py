@@ -334,3 +334,15 @@ def test_a_slow_member_gets_less(join: Joiner) -> None:
     node.flush(PATIENCE)
     assert got.total() == 300
     assert got["slow"] < got["quick"] / 3
+
+
+def test_a_sender_can_wait_for_members(join: Joiner) -> None:
+    """A node with members counts as one that will receive, and the next message is for them."""
+    node, here = join()
+    with pytest.raises(NotReady):
+        node.wait_subscribers("jobs.a", 1, 0)
+    _, there = join()
+    with there.match("jobs.**").stream(group="workers") as stream:
+        node.wait_subscribers("jobs.a", 1, PATIENCE)
+        here.get("jobs.a").send(1)
+        assert stream.get(PATIENCE) == 1

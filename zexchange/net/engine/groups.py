@@ -146,6 +146,11 @@ class NodeGroups:
         roster.went(left)
         roster.came(came)
 
+    def nodes(self, name: str) -> set[bytes]:
+        """Return the peers that have members of groups on an exchange. Any thread."""
+        there = list(self._there.values())
+        return {one.node for one in there if matches(one.key, name) and one.admits(name)}
+
     def send(
         self, to: Elsewhere, share: Share, stint: int, first: int, jobs: Sequence[Parcel]
     ) -> None:

@@ -135,10 +135,14 @@ class NodeWaits:
             self._fail(f"after {self._timeout:g} s not confirmed by {', '.join(unconfirmed)}")
 
     def subscribers(self, name: str, n: int) -> Wait[None]:
-        """Wait for ``n`` peers that are promised what is sent on an exchange."""
+        """Wait for ``n`` peers that are promised what is sent, or have members of its groups."""
 
         def promised() -> int:
-            return sum(peer.interest.in_force(name) for peer in self._members.peers.values())
+            sharing = self._engine.groups.nodes(name)
+            return sum(
+                peer.interest.in_force(name) or peer.id in sharing
+                for peer in self._members.peers.values()
+            )
 
         return self._counted(promised, n, f"nodes receive {name!r}", lambda: self._instead(name))
 

@@ -111,6 +111,8 @@ class Node(NodeLifetime):
     def wait_subscribers(self, name: str, n: int = 1, timeout: float | None = 10.0) -> None:
         """Wait until ``n`` other nodes will receive what is sent on an exchange.
 
+        A node with a member of a group there counts: it will get its share.
+
         Raises:
             NotReady: after ``timeout`` seconds, saying how many will.
             RuntimeError: on the data thread and in a running event loop.
@@ -268,6 +270,8 @@ class AsyncNode:
 
     async def wait_subscribers(self, name: str, n: int = 1, timeout: float | None = 10.0) -> None:
         """Wait until ``n`` other nodes will receive what is sent on an exchange.
+
+        A node with a member of a group there counts: it will get its share.
 
         Raises:
             NotReady: after ``timeout`` seconds, saying how many will.
