@@ -12,6 +12,7 @@ from .registry import (
     retain,
 )
 from .requests import AsyncExchange, Reply
+from .sharing.roster import GroupStats
 from .tasks.adapters import DisplayMessages, to_call, to_queue
 from .tasks.buffered import to_async, to_thread
 from .tasks.mailbox import MailboxStats
@@ -28,6 +29,7 @@ __all__ = [
     "DisplayMessages",
     "Exchange",
     "ExchangeStats",
+    "GroupStats",
     "MailboxStats",
     "Registry",
     "Reply",
