@@ -30,6 +30,18 @@ def test_it_is_well(shell: Shell) -> None:
     assert said.splitlines()[-1].startswith("Nothing is wrong: 1 peer is ready both ways")
 
 
+def test_members_of_a_group_are_shown(shell: Shell) -> None:
+    """A process that only takes a share is well, and the group is in the table and in a note."""
+    registry = zexchange.Registry()
+    with registry.match("jobs.*").stream(group="workers"):
+        with zexchange.federate("lab", registry=registry, label="tester"):
+            ended = shell.run("doctor", "--federation", "lab", "jobs.a")
+    said = ended.stdout.decode("ascii")
+    assert (ended.returncode, ended.stderr) == (0, b""), said
+    assert "group workers" in said
+    assert "Group 'workers' of 'jobs.a' has 1 member.\n" in said
+
+
 def test_nobody_listens(shell: Shell) -> None:
     """Asked for a name in the wrong case, it says what is listened to, and the status is 1."""
     registry = zexchange.Registry()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zexchange import GroupStats
 from zexchange.net.doctor.reach import Reach
 from zexchange.net.doctor.rules import KEYS, RULES, diagnose
 from zexchange.net.doctor.snapshot import Endpoint, Lookup, PeerView, Picture
@@ -32,11 +33,35 @@ def dialled(outcome: str = "", found_by: str = "static", **more: Any) -> Endpoin
     return Endpoint(THERE, found_by, more.pop("state", state), reach=reach, **more)
 
 
+def group(members: int, **more: int) -> GroupStats:
+    counts = {"under_way": 0, "owed": 0, "redelivered": 0, "lost": 0}
+    return GroupStats("workers", members, **{**counts, **more})
+
+
 def cause(picture: Picture) -> str:
     found = diagnose(picture)
     assert not found.healthy
     assert found.findings[0].wrong
     return found.conclusion
+
+
+def test_members_of_groups_are_told() -> None:
+    """Who only takes a share listens, too; what is under way and what waits is a note."""
+    there = peer(groups=("workers",))
+    found = diagnose(picture(there, exchange="x", groups=(group(2, under_way=3, owed=1_000),)))
+    assert found.healthy
+    (note,) = found.findings
+    assert "Group 'workers' of 'x' has 2 members: 3 messages" in note.text
+    assert "1,000 wait" in note.text
+    assert diagnose(picture(there, exchange="x", groups=(group(1),))).healthy
+
+
+def test_a_group_without_members_is_wrong() -> None:
+    """Its messages wait, and not for long; those that are lost are told."""
+    said = cause(picture(peer(listens=True), exchange="x", groups=(group(0, owed=7),)))
+    assert "has no member left: 7 messages" in said
+    found = diagnose(picture(peer(listens=True), exchange="x", groups=(group(1, lost=5),)))
+    assert any("5 messages of this process were lost" in f.text for f in found.findings)
 
 
 def test_all_is_well() -> None:

@@ -346,3 +346,23 @@ def test_a_sender_can_wait_for_members(join: Joiner) -> None:
         node.wait_subscribers("jobs.a", 1, PATIENCE)
         here.get("jobs.a").send(1)
         assert stream.get(PATIENCE) == 1
+
+
+def test_diagnose_shows_groups(join: Joiner) -> None:
+    """Members at peers, before anything was sent, and what is under way after that."""
+    node, here = join()
+    _, there = join()
+    with there.get("x").stream(group="workers", ahead=2):
+        node.wait_subscribers("x", 1, PATIENCE)
+        found = node.diagnose("x")
+        assert found.healthy, found
+        assert [(g.group, g.members, g.under_way) for g in found.picture.groups] == [
+            ("workers", 1, 0)
+        ]
+        assert [peer.groups for peer in found.picture.peers] == [("workers",)]
+        for n in range(5):
+            here.get("x").send(n)
+        (group,) = node.diagnose("x").picture.groups
+        assert (group.under_way, group.owed) == (2, 3)
+    eventually(lambda: not node.diagnose("x").healthy)
+    assert "no member left: 5 messages" in node.diagnose("x").conclusion

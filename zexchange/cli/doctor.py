@@ -182,7 +182,8 @@ def peers(found: Diagnosis) -> list[Row]:
     for peer in p.peers:
         clock = "?" if peer.clock is None else f"{round(peer.clock, 1) or 0.0:+.1f} s"
         sent = "?" if peer.sent is None else str(peer.sent)
-        listens = (peer.key or "-", sent) if p.exchange else ()
+        groups = [f"group {group}" for group in peer.groups]
+        listens = (", ".join(filter(None, [peer.key, *groups])) or "-", sent) if p.exchange else ()
         heard = "yes" if peer.heard and peer.answers else "no"
         hears = "yes" if peer.hears and peer.calls else "no"
         rows.append((peer.label, heard, hears, clock, *listens))

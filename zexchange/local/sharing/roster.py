@@ -6,6 +6,7 @@ they change.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -280,6 +281,15 @@ class Roster:
                 for s in self.shares(name)
             ]
         )
+
+    def groups(self, name: str) -> tuple[GroupStats, ...]:
+        """Return the groups of an exchange, those that nothing was sent to as well."""
+        known = self.stats(name)
+        with self._lock.lock:
+            idle = Counter([receiver.group for receiver in self._index.on(name)])
+        for group in known:
+            idle.pop(group.group, None)
+        return (*known, *[GroupStats(group, n, 0, 0, 0, 0) for group, n in idle.items()])
 
     def tick(self) -> None:
         """Let time pass: once a second is often enough. Any thread, with no lock held."""

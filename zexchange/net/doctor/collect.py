@@ -105,6 +105,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         exchange=exchange,
         tasks=0 if local is None else len(local),
         federated=not exchange or engine.scope(exchange),
+        groups=engine.groups.of(exchange),
     )
 
 
@@ -167,6 +168,7 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
             for name, counts in (where.counted() if where else {}).items()
             if exchange in ("", name)
         ),
+        groups=tuple(sorted(engine.groups.groups(exchange, peer.id))),
     )
 
 

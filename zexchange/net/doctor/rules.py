@@ -436,13 +436,37 @@ def interest(p: Picture) -> Iterator[Finding]:
     if not p.federated:
         text = f"{p.exchange!r} is not shared: exchanges= of this node leaves it out."
         yield Finding(True, p.exchange, text)
-    elif not any(peer.listens for peer in p.peers):
+    elif not any(peer.listens or peer.groups for peer in p.peers):
         near = _near(p)
         hint = (
             f" Listened to is {', '.join(map(repr, near))}: see names and levels." if near else ""
         )
         text = f"Nobody listens to {p.exchange!r}: no task is attached to it at any peer.{hint}"
         yield Finding(True, p.exchange, text)
+
+
+def groups(p: Picture) -> Iterator[Finding]:
+    """Who is in the groups of the exchange in question, and how far they are."""
+    for g in p.groups:
+        about = f"Group {g.group!r} of {p.exchange!r}"
+        busy = g.under_way or g.owed
+        waiting = f": {g.under_way:,} messages of this process are under way, {g.owed:,} wait"
+        if not g.members:
+            text = (
+                f"{about} has no member left: {g.owed:,} messages of this process wait for one, for"
+                " 30 s after the last has gone."
+            )
+            yield Finding(True, p.exchange, text)
+        else:
+            text = (
+                f"{about} has {g.members} member{'s' * (g.members > 1)}{waiting if busy else ''}."
+            )
+            yield Finding(False, p.exchange, text)
+        if g.lost:
+            text = (
+                f"{about}: {g.lost:,} messages of this process were lost, as no member was there."
+            )
+            yield Finding(False, p.exchange, text)
 
 
 def conflated(p: Picture) -> Iterator[Finding]:
@@ -497,6 +521,7 @@ RULES: tuple[Rule, ...] = (
     unreached,
     slow,
     descriptors,
+    groups,
     interest,
     conflated,
     clocks,

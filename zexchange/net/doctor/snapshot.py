@@ -6,6 +6,7 @@ are tested.
 
 from dataclasses import dataclass, field
 
+from ...local.sharing.roster import GroupStats
 from .reach import Reach
 
 
@@ -68,6 +69,8 @@ class PeerView:
         conflated: how many of our messages on conflated exchanges it has passed over for newer
             ones, or on the exchange in question; ``we_conflated``: how many of its messages we
             have.
+        groups: the groups of the exchange in question in which it has members that this node sends
+            to.
     """
 
     label: str
@@ -92,6 +95,7 @@ class PeerView:
     sent: int | None = None
     conflated: int = 0
     we_conflated: int = 0
+    groups: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -121,7 +125,8 @@ class Picture:
         decoder: what decodes messages that arrive, and its version.
         lock_kept: whether frames are sent and read with the interpreter's lock kept.
         exchange: the name that is in question, or empty; ``tasks``: how many are attached to it
-            here; ``federated``: whether it takes part.
+            here; ``federated``: whether it takes part; ``groups``: its groups, as this process
+            sends to them.
     """
 
     federation: str
@@ -149,3 +154,4 @@ class Picture:
     exchange: str = ""
     tasks: int = 0
     federated: bool = True
+    groups: tuple[GroupStats, ...] = ()

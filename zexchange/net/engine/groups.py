@@ -14,6 +14,7 @@ from ...errors import DecodeError, EncodeError
 from ...groups.intake import Progress
 from ...local.registry import Registry
 from ...local.sharing.member import Member
+from ...local.sharing.roster import GroupStats
 from ...local.sharing.share import Parcel, Share
 from ...local.sharing.supply import REFUSED, Supply
 from ...local.tasks.noted import NO_HEADERS
@@ -150,6 +151,16 @@ class NodeGroups:
         """Return the peers that have members of groups on an exchange. Any thread."""
         there = list(self._there.values())
         return {one.node for one in there if matches(one.key, name) and one.admits(name)}
+
+    def groups(self, name: str, node: bytes) -> set[str]:
+        """Return the groups of an exchange in which a peer has members. Any thread."""
+        there = [one for one in list(self._there.values()) if one.node == node]
+        return {one.group for one in there if matches(one.key, name) and one.admits(name)}
+
+    def of(self, name: str) -> tuple[GroupStats, ...]:
+        """Return the groups of an exchange, those that nothing was sent to as well. Any thread."""
+        roster = self._registry._roster
+        return () if roster is None or not name else roster.groups(name)
 
     def send(
         self, to: Elsewhere, share: Share, stint: int, first: int, jobs: Sequence[Parcel]
