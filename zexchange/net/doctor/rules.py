@@ -446,7 +446,7 @@ def interest(p: Picture) -> Iterator[Finding]:
 
 
 def groups(p: Picture) -> Iterator[Finding]:
-    """Who is in the groups of the exchange in question, and how far they are."""
+    """The groups of the exchange in question have members, or no longer, and work."""
     for g in p.groups:
         about = f"Group {g.group!r} of {p.exchange!r}"
         busy = g.under_way or g.owed
