@@ -32,6 +32,13 @@ MADE = {
     "local/process/logs.py": {"self._counting"},
     "local/tasks/mailbox.py": {"self._lock", "self._filled", "self._roomy"},
     "local/registry.py": {"self._lock"},
+    "local/asking.py": {"self._lock"},
+    "local/memberships.py": {"self._lock"},
+    "local/sharing/member.py": {"self._lock"},
+    "local/sharing/roster.py": {"self._lock"},
+    "local/sharing/share.py": {"self._lock"},
+    "local/sharing/supply.py": {"self._lock"},
+    "net/engine/requests.py": {"self._lock"},
     "net/outbound/bridges.py": {"self._lock"},
     "net/inbound/rejections.py": {"self._lock"},
     "net/inbound/merging.py": {"self.lock"},
@@ -53,7 +60,7 @@ NAMES = (
 )  # fmt: skip
 PARTS = (
     "bridges", "rejection_counter", "_waker", "places._rendezvous", "siblings", "inbound._waker",
-    "inbound._processes",
+    "inbound._processes", "requests",
 )  # fmt: skip
 """What has locks in an engine, beside the engine itself and what is known by `fork.track`."""
 MOST = 20

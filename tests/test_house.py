@@ -53,7 +53,7 @@ FORBIDDEN = {
     "contrib": {"zmq", "msgpack"},
 }
 PACKAGES = {
-    "local": [{"process"}, {"tasks"}, {"typed"}, {"sharing"}, {""}],
+    "local": [{"process"}, {"tasks"}, {"typed"}, {"history", "sharing"}, {""}],
     "protocol": [
         {"wire", "elapsed", "rate_limit", "timing", "unanswered"},
         {"codec", "requests", "security"},

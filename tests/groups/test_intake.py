@@ -191,7 +191,8 @@ class Way(RuleBasedStateMachine):
         stint = progress.stint
         if self.stint.get(member) != stint:
             return
-        self.acknowledged += self.queue.done(stint, progress.done, progress.work, self.now)
+        done = self.queue.done(stint, progress.done, progress.work, self.now)
+        self.acknowledged += len(done)
         if progress.missed:
             again = self.queue.missed(stint, progress.got, self.now)
             if again is None:

@@ -141,7 +141,7 @@ def shared(jobs: list[float], speeds: list[float], travel: float = 0.0001) -> li
                 free[who] = through[who] = max(free[who], now + travel) + work
                 heapq.heappush(acknowledgements, (free[who] + travel, who, number, work))
         now, who, number, work = heapq.heappop(acknowledgements)
-        left -= queue.done(str(who), number, work, now)
+        left -= len(queue.done(str(who), number, work, now))
     return through
 
 
@@ -220,7 +220,7 @@ class Sharing(RuleBasedStateMachine):
         for at in range(before, number):
             self.worked.setdefault(got[at], []).append(True)
         self.through[member] = number
-        assert self.queue.done(member, number, work, self.now) == number - before
+        assert len(self.queue.done(member, number, work, self.now)) == number - before
 
     @precondition(lambda self: self.members)
     @rule(data=st.data())

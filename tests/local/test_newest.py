@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from zexchange.local.newest import NOTHING, Latest, PastMessage, newest
+from zexchange.local.history.newest import NOTHING, Latest, PastMessage, newest
 
 
 def kept(origin: str, *stamps: float, name: str = "x", first: int = 1) -> list[PastMessage]:

@@ -12,6 +12,7 @@ from zexchange.net.engine import groups
 from zexchange.net.engine.groups import NodeGroups
 from zexchange.protocol.codec.values import encode
 from zexchange.protocol.security.permissions import Rights
+from zexchange.protocol.wire.data import ready_topic
 from zexchange.protocol.wire.jobs import MAX_JOBS_BYTES, Jobs, jobs_head, read_jobs, read_progress
 
 ME, THEM = b"m" * 16, b"t" * 16
@@ -38,8 +39,8 @@ class Told:
             lambda: 0.0,
         )
 
-    def reply(self, frame: bytes) -> None:
-        progress = read_progress(frame)[2]
+    def reply(self, peer: bytes, rest: bytes) -> None:
+        progress = read_progress(ready_topic(peer, 0) + rest)[2]
         self.reports.append((progress.stint, progress.got, progress.done, progress.ended))
 
     def member(self, key: str, ahead: int = 0) -> Any:

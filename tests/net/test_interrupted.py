@@ -42,7 +42,7 @@ class Lane:
         self.topic = topic(name)
         self.kept: Retained | None = Retained(1000)
         self.bodies: list[Body] = []
-        self.listed = False
+        self.listed = self.noted = False
         self.conflated = False
 
 

@@ -41,11 +41,14 @@ class Stub:
         self.closed = self.finished = False
         self.peer = Peer(iter(looks))
         self.world = self.session = self.members = self.interest = self.plan = self
-        self.discovery = self.missing = self
+        self.discovery = self.missing = self.groups = self
         self.epoch = 0
         self.federation = "fed"
         self.given: list[Unanswered] = []
         self.peers = {b"peer": self.peer}
+
+    def shares(self) -> list[object]:
+        return []
 
     def monotonic(self) -> float:
         return self.now

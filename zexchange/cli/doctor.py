@@ -51,7 +51,7 @@ RESULT = {
 
 
 _HELP = """
-Find out why messages do not arrive; of EXCHANGE, if one is named.
+Find out why messages (of EXCHANGE) do not arrive.
 
 Give it the options of the program that is in trouble: it joins as that would, looks at
 who is there, who is not and why, and ends with the likeliest cause. The exit status is

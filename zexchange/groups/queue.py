@@ -248,7 +248,7 @@ class GroupQueue(Generic[M, J]):
             self._ring = self._ring[turn:] + self._ring[:turn]
         return assigned
 
-    def done(self, member: M, number: int, work: float, now: float) -> int:
+    def done(self, member: M, number: int, work: float, now: float) -> list[J]:
         """Take note that a member has done its jobs up to a number.
 
         Args:
@@ -258,22 +258,21 @@ class GroupQueue(Generic[M, J]):
             now: the time.
 
         Returns:
-            How many jobs that were under way are done now.
+            The jobs that were under way and are done now.
         """
         known = self._members.get(member)
         if known is None or not known.first <= number <= known.last:
-            return 0
+            return []
         full, done = len(known.jobs) >= known.limit, number - known.first + 1
         while known.sent[0][1] < number:
             known.sent.popleft()
         first, _, before, sent_at = known.sent[0]
         before += number - first
-        for _ in range(done):
-            known.jobs.popleft()
+        jobs = [known.jobs.popleft() for _ in range(done)]
         known.first += done
         known.heard_at = now
         known.adapt(done, full, max(0.0, now - sent_at - work), before)
-        return done
+        return jobs
 
     def heard(self, member: M, now: float) -> None:
         """Take note that a member has all jobs that it was sent, and works."""

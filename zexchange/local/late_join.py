@@ -34,7 +34,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..lost import Lost
-from .newest import NOTHING, Latest, PastMessage, Rank, everything, newest
+from .history.newest import NOTHING, Latest, PastMessage, Rank, everything, newest
 from .tasks.dispatch import Failures, Target, answered
 from .tasks.noted import split
 from .tasks.snapshots import settled

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from .history.retained import Kept
 from .process import finalizers
-from .retained import Kept
 from .tasks.dispatch import Backpressure
 from .tasks.noted import Noted
 from .tasks.snapshots import snapshot

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from .asking import Asked
+from .history.newest import Latest
+from .history.retained import RetainedRing
 from .interfaces import RegistryCalls
 from .late_join import HERE
-from .newest import Latest
 from .parking import Bridge, Parking
 from .process import finalizers
-from .retained import RetainedRing
 from .sharing.share import Sender
 from .subscribers import SubscriberTable
 from .subscription import Forwarder, Key, Late, Shaped, Subscription, key_of, key_of_call

@@ -139,6 +139,8 @@ class Share:
         self._queue: GroupQueue[int, Parcel] = GroupQueue(OWED_MOST, OWED_BYTES)
         self._events = deque[Callable[[float], None]]()
         self._gone = deque[Parcel]()
+        self._done = list[Parcel]()
+        """Messages that were handled, to be released with no lock held."""
         self._receivers: dict[int, Receiver] = {}
         self._retired: dict[int, float] = {}
         """The stints of members that have left, and may still report, and since when."""
@@ -147,7 +149,7 @@ class Share:
         self.numbers = count(1)
         self._roomy = threading.Event()
         self._arrived = deque[Parcel]()
-        """What was sent and is not in the queue yet."""
+        """Messages that were sent and are not in the queue yet."""
         self._hungry, self._crowded = True, False
         """Whether a member has nothing to do; and whether senders are to wait."""
         self._together = TOGETHER
@@ -259,7 +261,9 @@ class Share:
         receiver = self._receivers.get(stint)
         if receiver is None:
             return  # it has left, and others do its jobs
-        self.handled += queue.done(stint, progress.done, progress.work, now)
+        done = queue.done(stint, progress.done, progress.work, now)
+        self.handled += len(done)
+        self._done += done
         if progress.ended:
             self._end_stint(stint, now)
         elif progress.missed:
@@ -308,16 +312,19 @@ class Share:
 
     def _pump(self) -> None:
         try_lock = self._try_lock
+        done = list[Parcel]()
         while self._events or self._arrived:
             held = False
             try:
                 # Not `acquire`, then `try`: a signal handler could raise in between.
                 for held in iter(try_lock, False):  # noqa: B007
                     self._settle()
+                    done, self._done = self._done, []
                     break
             finally:
                 if held:
                     self._lock.release()
+            done.clear()  # this releases the messages, which may run code of the program
             if not held:
                 return  # the thread that has the lock looks again
             if not self._hungry and not self._events and len(self._arrived) < self._together:

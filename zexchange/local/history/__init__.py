@@ -1,0 +1,1 @@
+"""The messages that an exchange keeps for late joiners, and how new those are that were given."""
