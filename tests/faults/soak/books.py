@@ -57,7 +57,8 @@ class Sheet:
     name: str
     account: Account = field(default_factory=Account)
     unnumbered: int = 0
-    """How many its sender had sent without a number, at the last message that came."""
+    """How many its sender had sent without a number, at the last message that came; less the number
+    after which the exchange starts, if its sender has forgotten names before."""
     sent_at: float = 0.0
     told: int = 0
     news: list[str | Doubt] = field(default_factory=list)
@@ -75,8 +76,8 @@ class Sheet:
         if account.start is None:
             if promised_from is not None and msg.before_at > promised_from:
                 self._doubt(f"begins at {seq}", promised_from, msg.sent_at)
-        elif unnumbered < self.unnumbered or (account.label and account.label != msg.label):
-            self.news.append(f"{seq} is {msg.label}'s {msg.own}: {self.unnumbered} unnumbered")
+        elif unnumbered < (least := self._least()) or account.label not in ("", msg.label):
+            self.news.append(f"{seq} is {msg.label}'s {msg.own}: {least} unnumbered")
         elif unnumbered > self.unnumbered and account.received:
             count = unnumbered - self.unnumbered
             self._doubt(f"{count} unnumbered before {seq}", self.sent_at, msg.sent_at)
@@ -96,6 +97,14 @@ class Sheet:
             return
         account.miss(first, last)
         self._look(f"at Lost({first}, {last})")
+
+    def _least(self) -> int:
+        """Return what `unnumbered` is at least when the next message comes.
+
+        If only losses came so far, nobody knows where the exchange starts: at the latest before
+        the first of them. All numbers from there on are of messages that its sender has counted.
+        """
+        return self.unnumbered if self.account.received else -(self.account.start or 0)
 
     def _doubt(self, what: str, since: float, until: float) -> None:
         self.news.append(Doubt(what, self.source, since, until))

@@ -75,6 +75,18 @@ def test_messages_without_a_number_are_for_a_judge() -> None:
     assert doubts(came(book, 3, unnumbered=10)) == [("10 unnumbered before 3", 2, 3)]
 
 
+def test_an_exchange_may_start_with_a_loss_above_what_its_sender_has_forgotten() -> None:
+    """Its first number is high then; yet no more have numbers than its sender has counted."""
+
+    def after_loss_of_44(own: int) -> list[str | Doubt]:
+        book = Book("x")
+        assert book.miss(SENDER, "x", 44, 44) == []
+        return book.come(SENDER, "x", 45, Message("s.1", own, 2, 1))
+
+    assert after_loss_of_44(own=2) == []
+    assert after_loss_of_44(own=1) == ["45 is s.1's 1: -43 unnumbered"]
+
+
 def test_a_sender_is_alone_until_it_knows_the_steady_receiver_and_while_it_has_left() -> None:
     """From its own events, whose times may be wrong by as long as a process was stopped."""
     sender: Any = SimpleNamespace(label="s", name="s.1")
