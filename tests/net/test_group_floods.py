@@ -39,7 +39,7 @@ class Told:
             lambda: 0.0,
         )
 
-    def reply(self, peer: bytes, rest: bytes) -> None:
+    def reply(self, peer: bytes, rest: bytes, in_turn: bool = False) -> None:
         progress = read_progress(ready_topic(peer, 0) + rest)[2]
         self.reports.append((progress.stint, progress.got, progress.done, progress.ended))
 

@@ -14,6 +14,7 @@ from tests.net.conftest import Joiner
 from tests.support import PATIENCE, Program, eventually, tcp
 from zexchange import Delivery, EncodeError, LimitReached, Lost, NotReady, Registry, federate
 from zexchange.net.hub.hub import Hub
+from zexchange.protocol.wire.jobs import is_progress
 
 pytestmark = pytest.mark.sockets
 
@@ -366,3 +367,35 @@ def test_diagnose_shows_groups(join: Joiner) -> None:
         assert (group.under_way, group.owed) == (2, 3)
     eventually(lambda: not node.diagnose("x").healthy)
     assert "no member left: 5 messages" in node.diagnose("x").conclusion
+
+
+def test_what_a_member_sends_goes_before_its_report(join: Joiner) -> None:
+    """If the process of a member ends, no result is lost of work that counts as done."""
+    node, there = join()
+    results, order = there.get("results"), list[str]()
+    engine = node._engine
+    assert engine is not None
+    put = engine.outbound.put
+
+    def watched(frame: bytes, flags: int) -> None:
+        if b"results" in frame[:20]:
+            order.append("result")
+        elif is_progress(frame):
+            order.append("progress")
+        put(frame, flags)
+
+    def work(msg: int) -> None:
+        with engine.outbound._lock:  # as if another thread were sending: the result is queued
+            results.send(msg)
+
+    there.get("x").handler(work, group="workers")
+    _, here = join()
+    got = list[int]()
+    here.get("results").handler(got.append)
+    node.wait_subscribers("results")
+    members(here, 1)
+    engine.outbound.put = watched  # type: ignore[method-assign]
+    here.get("x").send(1)
+    eventually(lambda: "progress" in order)
+    assert order.index("result") < order.index("progress")
+    eventually(lambda: got == [1])

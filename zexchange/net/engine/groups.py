@@ -279,7 +279,9 @@ class NodeGroups:
     def _say(self, node: bytes, progress: Progress) -> None:
         """Tell a peer how far a member is with its messages. Any thread."""
         frame = progress_frame(node, 0, self._session.me, progress)
-        self._outbound.reply(node, frame[TOKEN_BYTES:])
+        # After what the member has sent meanwhile: if its process ends now, its results are not
+        # lost while its work counts as done.
+        self._outbound.reply(node, frame[TOKEN_BYTES:], in_turn=True)
 
     def left(self, peer: bytes) -> None:
         """Take note that a peer has left. Data thread."""

@@ -340,7 +340,7 @@ class Publisher:
             self.put(ready_frame(ready), DO_NOT_WAIT)
             self.demand.read()
 
-    def reply(self, peer: bytes, rest: bytes) -> bool:
+    def reply(self, peer: bytes, rest: bytes, in_turn: bool = False) -> bool:
         """Publish a reply, which goes past all that is queued. Any thread.
 
         It goes under the token that was announced to the peer last. Which one that is, the session
@@ -350,6 +350,7 @@ class Publisher:
         Args:
             peer: the asker.
             rest: the reply without its token.
+            in_turn: whether all that is queued goes first.
 
         Returns:
             False if nothing was announced to the peer yet.
@@ -358,6 +359,8 @@ class Publisher:
             token = self._tokens.get(peer)
             if token is None:
                 return False
+            if in_turn and self.lanes:
+                self._send_everything()
             self.put(token + rest, DO_NOT_WAIT)
             now = self.monotonic()
             if now >= self._look_at:  # as after each send
