@@ -248,7 +248,7 @@ def test_workers_are_killed_at_any_moment(by: str, tmp_path: Path) -> None:
         start, there = workers(stack, file, 3, where, 0.001)
         members(here, 3)
         near, sent = here.get("x"), 0
-        for _ in range(5):
+        for _ in range(3):
             for _ in range(100):
                 near.send(sent)
                 sent += 1
@@ -263,7 +263,7 @@ def test_workers_are_killed_at_any_moment(by: str, tmp_path: Path) -> None:
             times[msg].append(marked)
         twice = {msg: marks for msg, marks in times.items() if len(marks) > 1}
         assert all(len(marks) == 2 and any(marks) for marks in twice.values()), twice
-        assert len(twice) < 5 * 60
+        assert len(twice) < 3 * 60
 
 
 @pytest.mark.leaves_files
