@@ -209,7 +209,7 @@ WORK: dict[str, Pair] = {
 REPORTS = {
     "progress": Progress(12, 70_003, 70_001, 0.25),
     "progress, of a member that has ended": Progress(12, 70_003, 70_001, 0.000001, ended=True),
-    "progress, of one that has missed jobs": Progress(12, 70_003, 70_001, 0.0, missed=True),
+    "progress, of a member that misses some": Progress(12, 70_003, 70_001, 0.25, missed=True),
 }
 READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
 READY_STARTED = dataclasses.replace(

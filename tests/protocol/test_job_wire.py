@@ -56,8 +56,8 @@ jobs = st.builds(
 )
 work = st.integers(0, (1 << 32) - 1).map(lambda microseconds: microseconds / 1e6)
 reports = st.builds(
-    lambda stint, numbers, work, ended: Progress(stint, max(numbers), min(numbers), work, ended),
-    *(counted, st.tuples(counted, counted), work, st.booleans()),
+    lambda stint, numbers, *rest: Progress(stint, max(numbers), min(numbers), *rest),
+    *(counted, st.tuples(counted, counted), work, st.booleans(), st.booleans()),
 )
 SOME = Jobs(ME, 1, THEM, 7, 12, 1, 1, 0.25, "x")
 DONE = Progress(12, 3, 1, 0.25)

@@ -149,7 +149,7 @@ class Share:
         self.numbers = count(1)
         self._roomy = threading.Event()
         self._arrived = deque[Parcel]()
-        """Messages that were sent and are not in the queue yet."""
+        """The messages that were sent and are not in the queue yet."""
         self._hungry, self._crowded = True, False
         """Whether a member has nothing to do; and whether senders are to wait."""
         self._together = TOGETHER
