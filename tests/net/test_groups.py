@@ -64,7 +64,7 @@ def test_members_here_and_there_share(join: Joiner) -> None:
         for registry in registries:
             members(registry, 3)
         near = registries[0].get("x")
-        nodes[0][0].wait_subscribers("x")
+        nodes[0][0].wait_subscribers("x", 3)  # two with members, and the one apart
         for n in range(300):
             near.send(n)
         eventually(lambda: sum(map(len, got)) == 300)
@@ -364,7 +364,8 @@ def test_diagnose_shows_groups(join: Joiner) -> None:
         for n in range(5):
             here.get("x").send(n)
         (group,) = node.diagnose("x").picture.groups
-        assert (group.under_way, group.owed) == (2, 3)
+        assert group.under_way in (1, 2)
+        assert group.under_way + group.owed == 5
     eventually(lambda: not node.diagnose("x").healthy)
     assert "no member left: 5 messages" in node.diagnose("x").conclusion
 
