@@ -400,3 +400,15 @@ def test_what_a_member_sends_goes_before_its_report(join: Joiner) -> None:
     eventually(lambda: "progress" in order)
     assert order.index("result") < order.index("progress")
     eventually(lambda: got == [1])
+
+
+def test_a_node_that_is_left_in_good_order_reports_the_last_message(join: Joiner) -> None:
+    """The block of `federate` may be left before that of the stream."""
+    node, here = join()
+    there, near = Registry(), here.get("x")
+    with there.get("x").stream(group="workers") as stream, federate("fed", registry=there):
+        members(here, 1)
+        near.send(1)
+        assert stream.get(PATIENCE) == 1
+    node.flush(PATIENCE)
+    assert near.stats().groups[0].redelivered == 0

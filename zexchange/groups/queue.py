@@ -96,7 +96,7 @@ class _Member(Generic[J]):
         self.sent = deque[tuple[int, int, int, float]]()
         self.travel = float("inf")
         self.heard_at = now
-        self.asked = -1, 0.0
+        self.asked: tuple[int, float] = -1, 0.0
 
     @property
     def last(self) -> int:
@@ -337,8 +337,8 @@ class GroupQueue(Generic[M, J]):
         """
         busy = [len(self._members[one].jobs) for one in self._ring]
         most = [self._members[one].limit for one in self._ring]
-        level = list(busy)
-        open_ = [at for at in range(len(busy)) if busy[at] < most[at]]
+        level: list[int] = list(busy)
+        open_: list[int] = [at for at in range(len(busy)) if busy[at] < most[at]]
         while jobs and open_:
             low = min([level[at] for at in open_])
             lowest = [at for at in open_ if level[at] == low]

@@ -563,6 +563,11 @@ class Registry:
         with self._lock:
             self._tell(lambda observer: observer.members_changed(member, added))
 
+    def _finish_jobs(self) -> None:
+        """Take note that the caller, which leaves a block in good order, has done its jobs."""
+        for member in [] if self._roster is None else self._roster.members():
+            member.mailbox.finish_here()
+
     def _group_targets(self, name: str, declared: DeclaredType | None) -> tuple[Sender, ...]:
         """Return the targets by which an exchange sends to its groups."""
         return () if self._roster is None else self._roster.targets(name, declared)

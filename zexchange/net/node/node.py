@@ -55,6 +55,8 @@ class Node(NodeLifetime):
         return self
 
     def __exit__(self, *reason: object) -> None:
+        if reason[0] is None:
+            self._registry._finish_jobs()
         self.close()
 
     @property
@@ -79,6 +81,8 @@ class Node(NodeLifetime):
         return self.aio
 
     async def __aexit__(self, *reason: object) -> None:
+        if reason[0] is None:
+            self._registry._finish_jobs()
         await self.aio.close()
 
     def wait_peers(self, n: int = 1, timeout: float | None = 10.0) -> None:
