@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -387,6 +388,7 @@ def test_names_that_were_used_once_are_forgotten(registry: Registry) -> None:
     now += share.IDLE
     registry._groups().tick()
     assert registry._groups().shares() == []
+    assert not any(receiver._supplies for receiver in registry._groups()._here.values())
     registry.get("reply.1").send("again")
     eventually(lambda: worker.got[500:] == ["again"])
 
@@ -483,3 +485,34 @@ def test_members_come_and_go_while_many_threads_send(registry: Registry) -> None
     for thread in members:
         thread.join(10)
     assert all(times == 1 or msg in marked for msg, times in got.items())
+
+
+def test_exchanges_that_are_sent_on_at_once_keep_their_ways_to_a_member(
+    registry: Registry,
+) -> None:
+    """A member knows what it has of each sender, however many begin at the same time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with registry.match("jobs.**").stream(group="workers", details=True) as stream:
+            begin = threading.Barrier(8)
+
+            def send(who: int) -> None:
+                begin.wait()
+                for n in range(50):
+                    exchange = registry.get(f"jobs.{who}.{n}")
+                    for msg in range(5):
+                        exchange.send(msg)
+
+            threads = [threading.Thread(target=send, args=(who,)) for who in range(8)]
+            for thread in threads:
+                thread.start()
+            got = [stream.get(10) for _ in range(8 * 50 * 5)]
+            for thread in threads:
+                thread.join()
+            assert not len(stream)
+    finally:
+        sys.setswitchinterval(before)
+    names = Counter((item.name, item.msg) for item in got if isinstance(item, Delivery))
+    assert len(names) == 8 * 50 * 5
+    assert not any(item.redelivered for item in got if isinstance(item, Delivery))

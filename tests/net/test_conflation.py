@@ -3,14 +3,20 @@
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.net.conftest import Joiner
+from tests.net.keyedhubs import Huber, behind, carried
+from tests.net.keyrings import Keyrings, everything, hear, raw, say
 from tests.support import Program, eventually, programs, tcp
+from zexchange import to_call
 from zexchange.net.hub.hub import Hub
+from zexchange.protocol.wire.data import ready_topic, topic
+from zexchange.protocol.wire.messages import CONFLATES, Replay, Welcome
 
 pytestmark = pytest.mark.sockets
 
@@ -82,3 +88,70 @@ def until(viewer: Program, last: int) -> list[int]:
     while numbers[-1] != last:
         numbers.append(int(viewer.line()))
     return numbers
+
+
+@pytest.mark.parametrize("way", ["mesh", "hub"])
+def test_keys_and_conflated_exchanges(
+    way: str, join: Joiner, keyrings: Keyrings, keyed_hub: Huber
+) -> None:
+    """A peer that may not subscribe gets no offer, and so nothing; the others get the newest."""
+    permissions = '[south]\nsubscribe = ["open"]'
+    camera: dict[str, Any] = {"conflate": ["**"]}
+    if way == "mesh":
+        keyrings.friends("north", "south", "west")
+        keyrings.permit("north", permissions)
+        node, here = join(keys=keyrings("north"), listen=tcp(0), local=False, **camera)
+        where: dict[str, Any] = {"peers": node.endpoints, "local": False}
+        _, there = join(keys=keyrings("south"), **where)
+        _, other = join(keys=keyrings("west"), **where)
+    else:
+        carried(keyrings, "north", "south", "west", permissions=permissions)
+        hub = keyed_hub()
+        node, here = behind(hub, join, keyrings, "north", **camera)
+        _, there = behind(hub, join, keyrings, "south")
+        _, other = behind(hub, join, keyrings, "west")
+    got, all_of_it = list[object](), list[object]()
+    there.match("**").attach(to_call(got.append), names=True)
+    other.match("**").attach(to_call(all_of_it.append), names=True)
+    node.wait_subscribers("open", 2, 60)
+    node.wait_subscribers("secret", 1, 60)
+    for number in range(200):
+        here.get("secret").send(number)
+        here.get("open").send(number)
+    node.flush(60)
+    eventually(lambda: ("secret", 199) in all_of_it and ("open", 199) in all_of_it)
+    eventually(lambda: ("open", 199) in got)
+    assert {name for name, _ in got} == {"open"}  # type: ignore[misc,attr-defined]
+
+
+def test_a_claim_of_what_may_not_be_heard_gives_nothing(join: Joiner, keyrings: Keyrings) -> None:
+    """Whatever a peer knows of an exchange: it is sent neither an offer nor a message."""
+    keyrings.friends("north", "south", "west")
+    keyrings.permit("north", '[south]\nsubscribe = ["open"]')
+    node, here = join(keys=keyrings("north"), listen=tcp(0), local=False, conflate=["**"])
+    _, other = join(keys=keyrings("west"), peers=node.endpoints, local=False)
+    other.match("**").attach(to_call(lambda message: None))
+    node.wait_subscribers("secret", 1, 60)
+    with raw(node, keyrings("south")) as thief:
+        control, data = thief.control(), thief.data()
+        say(control, replace(thief.hello("open", "secret"), features=(CONFLATES,)))
+        assert isinstance(hear(control), Welcome)
+        for name in ("open", "secret"):
+            data.send(b"\x01" + topic(name))
+        data.send(b"\x01" + ready_topic(thief.id, 1))
+        node.wait_subscribers("open", 2, 60)
+        for name in ("open", "secret"):
+            here.get(name).send(f"in {name}")
+        said = list[bytes]()
+
+        def answered() -> bool:
+            for name in ("secret", "open"):
+                say(control, Replay(thief.id, name, 1, 1))
+            said.extend(everything(data))
+            while control.poll(50):
+                said.append(control.recv_multipart()[0])
+            return b"in open" in b"".join(said)
+
+        eventually(answered)
+        eventually(lambda: answered() and any(topic("open") in frame for frame in said))
+    assert b"secret" not in b"".join(said)

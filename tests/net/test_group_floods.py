@@ -37,6 +37,7 @@ class Told:
             lambda name: not name.startswith("apart"),
             lambda origin, why: self.rejected.append(why),
             lambda: 0.0,
+            lambda command: command(),
         )
 
     def reply(self, peer: bytes, rest: bytes, in_turn: bool = False) -> None:

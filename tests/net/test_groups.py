@@ -412,3 +412,139 @@ def test_a_node_that_is_left_in_good_order_reports_the_last_message(join: Joiner
         assert stream.get(PATIENCE) == 1
     node.flush(PATIENCE)
     assert near.stats().groups[0].redelivered == 0
+
+
+def test_what_a_member_here_leaves_goes_to_a_member_there(join: Joiner) -> None:
+    """It was not encoded, as no member was elsewhere when it was sent; what cannot be is lost."""
+    _, there = join()
+    node, here = join()
+    near, told = here.get("x"), list[Any]()
+    node.events.handler(lambda event: told.append(event) if isinstance(event, Lost) else None)
+    got = list[object]()
+    with pytest.raises(RuntimeError, match="on purpose"):  # noqa: PT012
+        with near.stream(group="workers", ahead=4) as stream:
+            for msg in (1, 2, object(), 3, 4, object(), 5):
+                near.send(msg)
+            assert stream.get(PATIENCE) == 1
+            there.get("x").handler(got.append, group="workers")
+            members(here, 2)
+            eventually(lambda: 5 in got)
+            raise RuntimeError("on purpose")
+    eventually(lambda: sorted(map(str, got)) == ["1", "2", "3", "4", "5"])
+    eventually(lambda: sum(lost.last - lost.first + 1 for lost in told) == 2)
+    eventually(lambda: near.stats().groups[0].under_way == near.stats().groups[0].owed == 0)
+    assert near.stats().groups[0].lost == 2
+
+
+FORKING = """
+import os
+import threading
+import time
+import zexchange
+exchange = zexchange.get_exchange("x")
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+working = threading.Event()
+
+def work(number):
+    working.set()
+    time.sleep(0.002)
+    os.write(file, f"{os.getpid()} {number} 0\\n".encode())
+
+exchange.handler(work, group="workers")
+node = zexchange.federate("fed", **eval(sys.argv[2]))
+print("here", flush=True)
+working.wait()
+child = os.fork()
+exchange.send(10_000 + bool(child))
+node.wait_peers(2, 60)
+print("forked", flush=True)
+if child:
+    os.waitpid(child, 0)
+    sys.stdin.read()
+else:
+    eventually(lambda: os.path.exists(sys.argv[1] + ".over"), 60)
+    node.close()
+    os._exit(0)
+"""
+
+
+@pytest.mark.leaves_files
+@pytest.mark.parametrize("by", ["mesh", "hub"])
+def test_a_fork_while_a_member_works(by: str, tmp_path: Path) -> None:
+    """The child is a member of its own, and does nothing of what its parent has."""
+    with ExitStack() as stack:
+        where: dict[str, Any] = {}
+        if by == "hub":
+            hub = Hub("fed", tcp(0))
+            stack.callback(hub.close)
+            where = {"hub": hub.endpoint, "local": False}
+        file, here = tmp_path / "handled", Registry()
+        node = stack.enter_context(federate("fed", registry=here, **where))
+        worker = stack.enter_context(Program(FORKING, file, where))
+        worker.expect("here")
+        members(here, 1)
+        for n in range(200):
+            here.get("x").send(n)
+        worker.expect("forked")
+        worker.expect("forked")
+        members(here, 2)
+        for n in range(200, 600):
+            here.get("x").send(n)
+        node.flush(PATIENCE)
+        eventually(lambda: len(handled(file)) == 602)
+        assert sorted(msg for _, msg, _ in handled(file)) == [*range(600), 10_000, 10_001]
+        assert len({who for who, _, _ in handled(file)}) == 2
+        assert here.get("x").stats().groups[0].redelivered == 0
+        Path(f"{file}.over").touch()
+
+
+OWING = """
+import os
+import zexchange
+exchange = zexchange.get_exchange("x")
+node = zexchange.federate("fed", **eval(sys.argv[1]))
+roster = zexchange.local.registry.default_registry._groups()
+eventually(lambda: roster._index.on("x"), 60)
+for n in range(100):
+    exchange.send(n)
+(group,) = exchange.stats().groups
+assert group.owed > 50, group
+child = os.fork()
+who = 100 if child else 200
+node.wait_peers(2, 60)
+eventually(lambda: roster._index.on("x"), 60)
+for n in range(100):
+    exchange.send(who + n)
+print("sent", flush=True)
+node.flush(60)
+print("done", flush=True)
+if not child:
+    node.close()
+    os._exit(0)
+sys.stdin.read()
+os.waitpid(child, 0)
+node.close()
+"""
+
+
+@pytest.mark.parametrize("by", ["mesh", "hub"])
+def test_a_fork_while_messages_are_owed(by: str, join: Joiner) -> None:
+    """The child sends what is its own, and the parent what it owed, each of them once."""
+    with ExitStack() as stack:
+        where: dict[str, Any] = {}
+        if by == "hub":
+            hub = Hub("fed", tcp(0))
+            stack.callback(hub.close)
+            where = {"hub": hub.endpoint, "local": False}
+        _, there = join(**where)
+        far, got = there.get("x"), list[int]()
+        stream = stack.enter_context(far.stream(group="workers", ahead=2))
+        sender = stack.enter_context(Program(OWING, where))
+        sender.expect("sent")
+        sender.expect("sent")
+        while len(got) < 300:
+            got.append(stream.get(PATIENCE))
+        stream.close()
+        sender.expect("done")
+        sender.expect("done")
+        assert sorted(got) == list(range(300))

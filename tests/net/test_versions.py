@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import zexchange
-from tests.support import ROOT, Program, tcp
+from tests.support import ROOT, Program, eventually, tcp
 
 pytestmark = [pytest.mark.slow, pytest.mark.sockets, pytest.mark.leaves_files]
 OLD = "89c28cf"
@@ -181,3 +181,63 @@ def test_headers_and_questions_beside_an_old_node(
         old.say("3")
         old.expect("['plain', 'headers', 'question']", 90)
         assert old.end() == 0
+
+
+def test_groups_beside_an_old_node(trees: dict[str, Path], arguments: dict[str, object]) -> None:
+    """An old node gets every message as any subscriber does, and takes no part in the groups."""
+    registry, there = zexchange.Registry(), zexchange.Registry()
+    exchange, done = registry.get("x"), list[int]()
+    mine = list[int]()
+    with (
+        Program(LISTENING, arguments, trees["old"], tree=trees["old"]) as old,
+        zexchange.federate("fed", registry=registry, **arguments) as node,  # type: ignore[arg-type]
+        zexchange.federate("fed", registry=there, **arguments),  # type: ignore[arg-type]
+    ):
+        old.expect("ready", 90)
+        node.wait_subscribers("x", 1, 60)
+        there.get("x").handler(done.append, group="workers")
+        exchange.handler(mine.append, group="workers")
+        eventually(lambda: len(registry._groups()._index.on("x")) == 2, 60)
+        for number in range(200):
+            exchange.send(number)
+        node.flush(60)
+        old.say("200")
+        old.expect(str(list(range(200))), 90)
+        assert sorted(done + mine) == list(range(200))
+        assert done
+        assert mine
+        assert old.end() == 0
+
+
+ASKING_OLD = """
+import zexchange
+assert zexchange.__file__.startswith(sys.argv[2]), zexchange.__file__
+node = zexchange.federate("fed", **eval(sys.argv[1]))
+node.wait_subscribers("x", int(sys.argv[3]), 60)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(100):
+    zexchange.get_exchange("x").send(number)
+node.flush(60)
+print("done", flush=True)
+sys.stdin.read()
+node.close()
+"""
+
+
+def test_an_old_node_sends_to_no_group(
+    trees: dict[str, Path], arguments: dict[str, object]
+) -> None:
+    """What an old node sends reaches plain subscribers; it knows no members, and owes them none."""
+    there, got, done = zexchange.Registry(), list[int](), list[int]()
+    there.get("x").handler(got.append)
+    there.get("x").handler(done.append, group="workers")
+    with (
+        zexchange.federate("fed", registry=there, **arguments),  # type: ignore[arg-type]
+        Program(ASKING_OLD, arguments, trees["old"], 1, tree=trees["old"]) as old,
+    ):
+        old.expect("ready", 90)
+        old.say("go")
+        old.expect("done", 90)
+        eventually(lambda: got == list(range(100)), 60)
+        assert done == []

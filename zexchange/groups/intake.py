@@ -105,6 +105,10 @@ class Intake:
                 self.done += 1
                 self._apart.remove(self.done)
 
+    def rests(self, now: float, seconds: float) -> bool:
+        """Return whether all jobs are done, and nothing was said to the sender for so long."""
+        return self.done == self.got and now - self._told_at >= seconds
+
     def due(self, now: float) -> Progress | None:
         """Return what to tell the sender of what was done, if it is time."""
         new = self.done - self._told

@@ -33,7 +33,7 @@ group is no more.
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -173,6 +173,12 @@ class GroupQueue(Generic[M, J]):
         """The jobs that no member has."""
         return tuple(self._owed)
 
+    @property
+    def all(self) -> tuple[J, ...]:
+        """The jobs that are owed or under way."""
+        under_way = [job for member in list(self._members.values()) for job in tuple(member.jobs)]
+        return (*under_way, *self._owed)
+
     # What happens.
 
     def put(self, *jobs: J) -> list[J]:
@@ -187,18 +193,20 @@ class GroupQueue(Generic[M, J]):
             gone.append(self._take())
         return gone
 
-    def drop(self, job: J) -> bool:
-        """Forget a job that is owed; return whether it was."""
-        if not any(owed is job for owed in self._owed):
-            return False
-        self._owed = deque([owed for owed in self._owed if owed is not job])
-        self._owed_bytes -= job.size
-        return True
-
-    def resize(self, job: J, size: int) -> None:
-        """Take note of the size of a job that is owed, which was not known before."""
-        self._owed_bytes += size - job.size
-        job.size = size
+    def measure(self, size: Callable[[J], int | None]) -> list[J]:
+        """Look at the size of each job that is owed; forget and return those that have none."""
+        gone, owed = list[J](), deque[J]()
+        self._owed_bytes = 0
+        for job in self._owed:
+            found = size(job)
+            if found is None:
+                gone.append(job)
+            else:
+                owed.append(job)
+                job.size = found
+                self._owed_bytes += found
+        self._owed = owed
+        return gone
 
     def join(self, member: M, now: float, ahead: int = 0) -> None:
         """Give jobs to a member from now on; no more than ``ahead`` at a time, if given."""

@@ -31,8 +31,17 @@ class RegistryCalls(JoinedRegistry, Protocol):
         """Return how many messages an exchange keeps."""
         ...
 
-    monotonic: Callable[[], float]
     bell: Callable[[], Bell]
+
+    @property
+    def monotonic(self) -> Callable[[], float]:
+        """The clock, in seconds."""
+        ...
+
+    @property
+    def start_member(self) -> Callable[[Member], object]:
+        """Starts the thread of a member."""
+        ...
 
     @property
     def _asking(self) -> Asking:

@@ -29,6 +29,16 @@ class Entry:
 class MemberCalls(Protocol):
     """The registry, as far as memberships use it."""
 
+    @property
+    def monotonic(self) -> Callable[[], float]:
+        """The clock, in seconds."""
+        ...
+
+    @property
+    def start_member(self) -> Callable[[Member], object]:
+        """Starts the thread of a member."""
+        ...
+
     def _member_up(self, member: Member) -> None: ...
     def _member_down(self, member: Member) -> None: ...
 
@@ -71,7 +81,7 @@ class Memberships:
             if present is not None:
                 present.count += 1
                 return
-            member = _member(self._key, group, ahead, subscription)
+            member = _member(self._key, group, ahead, subscription, self._registry)
             self.entries[group, subscription.key] = Entry(subscription, group, member)
         try:
             self._registry._member_up(member)
@@ -109,13 +119,16 @@ class Memberships:
             self.remove(entry, all_of_it=True)
 
 
-def _member(key: str, group: str, ahead: int, subscription: Subscription) -> Member:
+def _member(
+    key: str, group: str, ahead: int, subscription: Subscription, registry: MemberCalls
+) -> Member:
     task: Any = subscription.task
     bare = _named if subscription.names else _bare
     form: Callable[[Delivery], object] = _whole if subscription.details else bare
     mailbox = task.jobs if isinstance(task, Feed) else None
     call = None if isinstance(mailbox, JobMailbox) else subscription.accept
-    return Member(key, group, ahead, mailbox, form, call, repr(task), form is _bare)
+    clock, start = registry.monotonic, registry.start_member
+    return Member(key, group, ahead, mailbox, form, call, repr(task), form is _bare, clock, start)
 
 
 def _whole(item: Delivery) -> object:

@@ -28,7 +28,7 @@ from .late_join import CatchUp
 from .process import finalizers
 from .process.fork import track
 from .process.logs import log
-from .sharing.member import Member
+from .sharing.member import Member, start_thread
 from .sharing.roster import GroupStats, Roster
 from .sharing.share import Sender
 from .subscribers import SubscriberTable
@@ -180,8 +180,12 @@ class Registry:
         self.time = time.time
         """The clock for the times of sending: returns seconds since the epoch."""
         self.monotonic = time.monotonic
-        """The clock for requests; and below it, how their callers wait."""
+        """The clock for requests and groups; and below it, how callers of requests wait."""
         self.bell: Callable[[], Bell] = Bell
+        self.event: Callable[[], threading.Event] = threading.Event
+        """How senders wait for a group that has too many messages unhandled."""
+        self.start_member: Callable[[Member], object] = start_thread
+        """Starts the thread of a task that is a member of a group."""
         self._requests: Asking | None = None
         self._roster: Roster | None = None
         self._answering: dict[str, None] = {}

@@ -13,9 +13,9 @@ from ..errors import NotReady
 from ..local.registry import Registry
 from ..net.config import make_plan
 from ..net.node.node import Node
-from .rest import unsettled, vanish
+from .rest import begin_groups, unsettled, vanish
 from .schedule import Host, Schedule
-from .threads import CallerBell
+from .threads import CallerBell, CallerEvent, Worker
 from .wire import Faults, Wire
 from .world import Directory, SimulatedEnvironment
 
@@ -87,12 +87,22 @@ class Network:
             registry.retain(pattern, n)
         for pattern in conflate:
             registry.conflate(pattern)
-        registry.time, registry.monotonic = self._schedule.time, self._schedule.monotonic
-        registry.bell = partial(CallerBell, self._schedule)
+        self._move(registry, world.host)
         node = Node(plan, registry, join_timeout, world)
         self._worlds[node] = world
         node._revive()
         return node
+
+    def _move(self, registry: Registry, host: Host) -> None:
+        """Have what a registry does happen in a simulated process."""
+        schedule = self._schedule
+        fresh = registry.monotonic != schedule.monotonic
+        registry.time, registry.monotonic = schedule.time, schedule.monotonic
+        registry.bell = partial(CallerBell, schedule)
+        registry.event = partial(CallerEvent, schedule)
+        registry.start_member = partial(Worker, schedule, host)
+        if fresh:
+            begin_groups(registry)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -105,10 +115,15 @@ class Network:
         node = self._find(node)
         world = self._worlds.pop(node)
         world.host.alive = False
-        for party in world.host.parties:
+        for party in list(world.host.parties):
             party.end()
         self._wire.kill(world.host)
         vanish(node)
+        hosts = [w.host for n, w in self._worlds.items() if n.registry is node.registry]
+        if hosts:  # the registry has another node, and so lives on
+            self._move(node.registry, hosts[-1])
+        else:
+            begin_groups(node.registry)
 
     def stop(self, node: Node | str) -> None:
         """Stop a node's process until `resume`. It does nothing, and does not notice the pause."""

@@ -6,8 +6,10 @@ This is the only module here that looks into a node, where its public methods sh
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from ..local.registry import Registry
 from ..net.node.node import Node
 from .schedule import Host
+from .threads import Worker
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -34,7 +36,39 @@ def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
             and wire.reaches(host, there)
         }
         missing += [f"{host.name}: {text}" for text in _unsettled(engine, near, living)]
+        for node in near:
+            roster = running[node][0].registry._roster
+            members = [] if roster is None else roster.members()
+            if any((node, member.number) not in engine.groups._there for member in members):
+                missing.append(f"{host.name}: has not met all members at {running[node][1].name}")
+    missing += _unshared(hosts, wire)
     return missing
+
+
+def _unshared(hosts: Mapping[Node, Host], wire: Wire) -> Iterator[str]:
+    """Yield which members have messages that they are about to handle, or are about to get."""
+    # Streams are read by the program. A task that waits for this has its message in hand.
+    workers = [party for host in hosts.values() for party in host.parties]
+    busy = {party.member for party in workers if isinstance(party, Worker) and party.busy}
+    tasks: dict[tuple[bytes, int], Host] = {}
+    for node, host in hosts.items():
+        roster, engine = node.registry._roster, node._engine
+        if roster is not None and engine is not None and not host.stopped:
+            for member in roster.members():
+                if not member.read and member not in busy:
+                    tasks[engine.me, member.number] = host
+    for node, host in hosts.items():
+        roster, engine = node.registry._roster, node._engine
+        if roster is None or engine is None or host.stopped:
+            continue
+        for share in roster.shares():
+            if share._retired:
+                yield f"{host.name}: {share} waits for what members that left have to say"
+            for stint, receiver in share._receivers.items():
+                there = tasks.get((getattr(receiver, "node", engine.me), receiver.number))
+                reached = there is not None and wire.reaches(host, there)
+                if reached and (share.owed or share._queue.at(stint)):
+                    yield f"{host.name}: {share} has messages for member {receiver.number}"
 
 
 def vanish(node: Node) -> None:
@@ -45,6 +79,24 @@ def vanish(node: Node) -> None:
         engine.closed = True
         engine.outbound.window.close()
         engine.bridges.close()
+
+
+def begin_groups(registry: Registry) -> None:
+    """Forget what a registry owes to groups, and what its members have, as a forked child does."""
+    roster = registry._roster
+    if roster is None:
+        return
+    shares, members = roster.shares(), roster.members()
+    for member in members:
+        member._after_fork()
+        member.mailbox._after_fork()
+        member.mailbox.monotonic, member.start = registry.monotonic, registry.start_member
+    roster._after_fork()
+    for share in shares:
+        share.over = True
+        registry._reroute(share.name)
+    for member in members:
+        registry._reroute(member.key)
 
 
 def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """Simulated threads, and the objects by which they wait."""
 
 import math
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
+from ..local.sharing.member import Member
 from ..local.tasks import bell as local_bell
 from ..net.transport import polling
 from ..net.transport.sockets import READABLE
@@ -130,6 +132,42 @@ class CallerBell(local_bell.Bell):
     async def wait_here(self, seconds: float) -> None:
         """Do as `wait`: no real time passes here."""
         self.wait(seconds)
+
+
+class CallerEvent(threading.Event):
+    """An event whose wait lets things happen."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self._schedule = schedule
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let things happen until it is set."""
+        return self._schedule.run(self.is_set, timeout)
+
+
+class Worker(Party):
+    """Stands in for the thread of a task that is a member of a group; a message is a turn."""
+
+    def __init__(self, schedule: Schedule, host: Host, member: Member) -> None:
+        super().__init__(schedule, host)
+        self.member = member
+        self.start()
+
+    def wanted_at(self) -> float:
+        """Return 0: it has something to do until it ends."""
+        return 0.0
+
+    def turn(self) -> None:
+        """Hand the task one message."""
+        if not self.member.work_one():
+            self.end()
+
+    def end(self) -> None:
+        """Have no more turns; the member starts another one when it needs it."""
+        super().end()
+        if self in self.host.parties:
+            self.host.parties.remove(self)
 
 
 class Loop(Party):

@@ -33,6 +33,8 @@ class Member:
         form: makes of a delivery what the task is to get.
         call: hands that to the task, if it is no stream.
         text: names the task, for people.
+        monotonic: the clock, in seconds.
+        start: starts a thread that calls `work`.
         bare: whether ``form`` returns the message itself.
     """
 
@@ -46,6 +48,8 @@ class Member:
         call: Callable[[Any], object] | None,
         text: str,
         bare: bool,
+        monotonic: Callable[[], float],
+        start: Callable[["Member"], object],
     ) -> None:
         self.key = key
         self.group = group
@@ -56,8 +60,12 @@ class Member:
         self.bare = bare
         """Whether the task gets the bare message, and ``form`` need not be called."""
         self._text = text
-        self._call = call
+        self.read = call is None
+        """Whether it is a stream, which the program reads."""
+        self._call = call or _nothing
         self.mailbox = JobMailbox() if mailbox is None else mailbox
+        self.mailbox.monotonic = monotonic
+        self.start = start
         self._lock = threading.Lock()
         track(self)._after_fork()
 
@@ -71,10 +79,9 @@ class Member:
 
     def wake(self) -> None:
         """Have the thread of a task that is no stream run; called after a message was put in."""
-        if self._running or self._call is None or not self._begin():
+        if self._running or self.read or not self._begin():
             return
-        name = f"zexchange-{self.group}"
-        threading.Thread(target=self._work, args=(self._call,), name=name, daemon=True).start()
+        self.start(self)
 
     def _begin(self) -> bool:
         """Note that a thread runs; return False if one does already."""
@@ -82,17 +89,26 @@ class Member:
             before, self._running = self._running, True
             return not before
 
-    def _work(self, call: Callable[[Any], object]) -> None:
+    def work(self) -> None:
         """Hand the task one message after the other, until it is detached or idle for long."""
         working = True
         while working:
             try:
-                self.mailbox.work(call, IDLE, self._failed)
+                self.mailbox.work(self._call, IDLE, self._failed)
             except TimeoutError:
-                with self._lock:
-                    working = self._running = bool(len(self.mailbox))
+                working = self._goes_on()
             except Closed:
                 working = False
+
+    def work_one(self) -> bool:
+        """Hand the task one message; return whether there is more to do. A simulated thread."""
+        return self.mailbox.work_one(self._call, self._failed) or self._goes_on()
+
+    def _goes_on(self) -> bool:
+        """Return whether the thread is still needed; if not, the next `wake` starts another."""
+        with self._lock:
+            self._running = bool(len(self.mailbox)) and not self.mailbox.over
+            return self._running
 
     def _failed(self, error: BaseException) -> None:
         """Count and log what the task raised: SystemExit too, which would end the thread."""
@@ -103,3 +119,12 @@ class Member:
         """Take no more messages; the present one is worked on to its end."""
         if not finalizers.later(self.mailbox.close):
             self.mailbox.close()
+
+
+def _nothing(item: object) -> None: ...
+
+
+def start_thread(member: Member) -> None:
+    """Start the thread of a member."""
+    name = f"zexchange-{member.group}"
+    threading.Thread(target=member.work, name=name, daemon=True).start()

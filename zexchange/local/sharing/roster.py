@@ -6,6 +6,7 @@ they change.
 """
 
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class GroupHost(Protocol):
 
     monotonic: Callable[[], float]
     time: Callable[[], float]
+    event: Callable[[], threading.Event]
 
     def _reroute(self, key: str) -> None:
         """Have the exchanges that a name or pattern covers work out their targets again."""
@@ -70,6 +72,7 @@ class Here:
     def __init__(self, member: Member, monotonic: Callable[[], float]) -> None:
         self.member = self.identity = member
         self.key, self.group, self.ahead = member.key, member.group, member.ahead
+        self.number = member.number
         self._monotonic = monotonic
         self._supplies: dict[Share, Supply] = {}
 
@@ -77,8 +80,8 @@ class Here:
         """Put jobs into the mailbox of the member."""
         way = self._supplies.get(share)
         if way is None:
+            # In one step: other threads hand this member what is sent on other exchanges.
             way = Supply(self.member.mailbox, _Back(share), self._monotonic, self.ahead)
-            self._supplies = {known: old for known, old in self._supplies.items() if not known.over}
             self._supplies[share] = way
         member: Member = self.member
         if member.bare:
@@ -92,11 +95,19 @@ class Here:
         """Return True: there are no permissions inside a process."""
         return True
 
+    def forget(self, shares: Iterable[Share]) -> None:
+        """Forget the stints of shares that are no more."""
+        for share in shares:
+            self._supplies.pop(share, None)
+
     def end(self) -> None:
         """Tell all senders that the member does no more."""
-        for way in self._supplies.values():
+        while self._supplies:
+            try:
+                _, way = self._supplies.popitem()
+            except KeyError:  # another thread forgot the last one
+                break
             way.say(ended=True)
-        self._supplies = {}
 
 
 class _Back:
@@ -261,7 +272,7 @@ class Roster:
         if share is None or share.over:
             host = self._host
             share = self._shares[name, group] = Share(
-                name, group, host.monotonic, host._may_wait, self._lost
+                name, group, host.monotonic, host.event, host._may_wait, self._lost
             )
             for receiver in there:
                 if receiver.group == group:
@@ -293,13 +304,18 @@ class Roster:
 
     def tick(self) -> None:
         """Let time pass: once a second is often enough. Any thread, with no lock held."""
+        over = list[Share]()
         for share in self.shares():
             share.tick()
             if share.over:
+                over.append(share)
                 with self._lock.lock:
                     if self._shares.get((share.name, share.group)) is share:
                         del self._shares[share.name, share.group]
                 self._host._reroute(share.name)
+        if over:
+            for receiver in list(self._here.values()):
+                receiver.forget(over)
 
     def _lost(self, share: Share, first: int, last: int) -> None:
         self._host._jobs_lost(share.name, share.group, first, last)

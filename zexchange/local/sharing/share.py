@@ -90,6 +90,11 @@ class Receiver(Protocol):
     ahead: int
 
     @property
+    def number(self) -> int:
+        """The number of the member in its process."""
+        ...
+
+    @property
     def identity(self) -> Hashable:
         """Identifies the member, by whatever federation it is met."""
         ...
@@ -114,6 +119,7 @@ class Share:
         name: of the exchange.
         group: the name of the group.
         monotonic: the clock, in seconds.
+        event: makes an event by which senders wait.
         may_wait: returns whether the calling thread may wait for members.
         lost: called with the numbers of the first and the last of some jobs that are lost.
     """
@@ -123,12 +129,14 @@ class Share:
         name: str,
         group: str,
         monotonic: Callable[[], float],
+        event: Callable[[], threading.Event],
         may_wait: Callable[[], bool],
         lost: Callable[["Share", int, int], None],
     ) -> None:
         self.name = name
         self.group = group
         self._monotonic = monotonic
+        self._event = event
         self._may_wait = may_wait
         self._lost = lost
         self.room = _Room(self)
@@ -141,13 +149,15 @@ class Share:
         self._gone = deque[Parcel]()
         self._done = list[Parcel]()
         """Messages that were handled, to be released with no lock held."""
+        self._bare = deque[Parcel]()
+        """Messages that were sent before it was known that they have to be encoded."""
         self._receivers: dict[int, Receiver] = {}
         self._retired: dict[int, float] = {}
         """The stints of members that have left, and may still report, and since when."""
         self._lock = threading.Lock()
         self._try_lock = partial(self._lock.acquire, False)
         self.numbers = count(1)
-        self._roomy = threading.Event()
+        self._roomy = self._event()
         self._arrived = deque[Parcel]()
         """The messages that were sent and are not in the queue yet."""
         self._hungry, self._crowded = True, False
@@ -192,6 +202,9 @@ class Share:
         arrived, new = self._arrived, list[Parcel]()
         for _ in range(len(arrived)):
             new.append(arrived.popleft())
+        if self._encode is not None and None in [parcel.body for parcel in new]:
+            self._bare += [parcel for parcel in new if parcel.body is None]
+            new = [parcel for parcel in new if parcel.body is not None]
         if new:
             self._sent_at = now
             self._gone += self._queue.put(*new)
@@ -202,29 +215,38 @@ class Share:
         """Hand messages to a member from now on."""
         encode = receiver.encodes
         if encode is not None and self._encode is None:
-            self._encode = encode
             self._pump()
-            self._encode_owed(encode)
+            self._encode = encode
+            # What is under way here may come back, and then go there.
+            for job in self._queue.all:
+                self._try_to_encode(encode, job)
+            self._events.append(self._measure)
         self._events.append(partial(self._join, receiver))
 
-    def _encode_owed(self, encode: Callable[[Parcel], int]) -> None:
-        """Encode what was sent while all members were in this process; with no lock held."""
-        for job in self._queue.owed:
+    def _try_to_encode(self, encode: Callable[[Parcel], int], job: Parcel) -> None:
+        try:
+            encode(job)
+        except Exception as error:
+            log.warning("%r: a message cannot go to another process: %s", self, error)
+
+    def _measure(self, now: float) -> None:
+        """Give up what is owed and cannot go to another process, now that a member may be there."""
+        self._gone += self._queue.measure(_encoded_size)
+
+    def _encode_late(self, encode: Callable[[Parcel], int]) -> None:
+        """Encode what was sent just when the first member elsewhere came; with no lock held."""
+        while self._bare:
             try:
-                size = encode(job)
-            except Exception as error:
-                log.warning("%r: a message cannot go to another process: %s", self, error)
-                self._events.append(partial(self._drop, job))
+                job = self._bare.popleft()
+            except IndexError:  # another thread was faster
+                break
+            self._try_to_encode(encode, job)
+            size = _encoded_size(job)
+            if size is None:
+                self._gone.append(job)
             else:
-                self._events.append(partial(self._resize, job, size))
-
-    def _resize(self, job: Parcel, size: int, now: float) -> None:
-        if job.size != size and any(owed is job for owed in self._queue.owed):
-            self._queue.resize(job, size)
-
-    def _drop(self, job: Parcel, now: float) -> None:
-        if self._queue.drop(job):
-            self._gone.append(job)
+                job.size = size
+                self._arrived.append(job)
 
     def _join(self, receiver: Receiver, now: float) -> None:
         there = [r for stint, r in self._receivers.items() if stint not in self._retired]
@@ -247,9 +269,11 @@ class Share:
 
     def _end_stint(self, stint: int, now: float) -> None:
         self.redelivered += self._queue.at(stint)
-        self._receivers.pop(stint, None)
+        receiver = self._receivers.pop(stint, None)
         self._retired.pop(stint, None)
         self._queue.leave(stint, now)
+        if self._encode is not None and receiver is not None and receiver.encodes is None:
+            self._measure(now)
 
     def told(self, progress: Progress) -> None:
         """Take what a member says of its jobs."""
@@ -329,6 +353,9 @@ class Share:
                 return  # the thread that has the lock looks again
             if not self._hungry and not self._events and len(self._arrived) < self._together:
                 break
+        if self._encode is not None and self._bare:
+            self._encode_late(self._encode)
+            self._pump()
         if self._gone:
             self._report()
 
@@ -453,6 +480,10 @@ class Sender:
             share = self._share = self._again(share.name, share.group)
         number = next(share.numbers)
         return share.send(Parcel(msg, headers or NO_HEADERS, self._time(), self._declared, number))
+
+
+def _encoded_size(job: Parcel) -> int | None:
+    return None if job.body is None else len(job.body)
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

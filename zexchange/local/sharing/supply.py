@@ -76,6 +76,11 @@ class Supply:
         """Whether all jobs are done, and the sender knows that. Any thread."""
         return self._intake.idle
 
+    def rested(self, now: float, seconds: float) -> bool:
+        """Return whether all jobs are done, and the sender was told so that long ago."""
+        with self._lock.lock:
+            return self._intake.rests(now, seconds)
+
     def wanted(self, stint: int) -> bool:
         """Return whether the jobs of that stint are still this member's."""
         return stint == self._intake.stint

@@ -41,9 +41,11 @@ Handed = tuple[object, Supply, int, int]
 class JobMailbox(Mailbox[Any]):
     """A mailbox whose items are `Handed`, and whose readers get what is in them."""
 
-    __slots__ = ("_in_hand",)
+    __slots__ = ("_in_hand", "monotonic")
 
     def __init__(self) -> None:
+        self.monotonic = time.monotonic
+        """The clock, in seconds."""
         self._in_hand: dict[object, tuple[Handed, float]] = {}
         """By reader, the job that it works on, and since when."""
         super().__init__(ENDLESS, "block")
@@ -78,7 +80,7 @@ class JobMailbox(Mailbox[Any]):
             handed: Handed = super()._pop()
             item, way, stint, _ = handed
             if way.wanted(stint):
-                self._in_hand[_reader()] = handed, time.monotonic()
+                self._in_hand[_reader()] = handed, self.monotonic()
                 return item
 
     def work(self, call: Callable[[Any], object], idle: float, failed: Failed) -> None:
@@ -101,12 +103,26 @@ class JobMailbox(Mailbox[Any]):
                     break
                 if not way.wanted(stint):
                     continue
-                begun = time.monotonic()
+                begun = self.monotonic()
                 try:
                     call(item)
                 except BaseException as error:
                     failed(error)
                 way.done_to(stint, number, begun)
+
+    def work_one(self, call: Callable[[Any], object], failed: Failed) -> bool:
+        """Call a function with the oldest job, if there is one; return whether there was."""
+        if self.over or not self.items:
+            return False
+        item, way, stint, number = self.items.popleft()
+        if way.wanted(stint):
+            begun = self.monotonic()
+            try:
+                call(item)
+            except BaseException as error:
+                failed(error)
+            way.done_to(stint, number, begun)
+        return True
 
     def _take_all(self, timeout: float) -> list[Handed]:
         """Wait for jobs, and take all that wait."""
@@ -133,7 +149,7 @@ class JobMailbox(Mailbox[Any]):
                 found = self._in_hand.pop(reader, None)
                 if found is not None:
                     (_, way, stint, number), begun = found
-                    way.finished(stint, number, time.monotonic() - begun)
+                    way.finished(stint, number, self.monotonic() - begun)
 
     def leave(self, in_order: bool) -> None:
         """Take note that this reader is done with its job; after an exception, that it is not."""

@@ -180,7 +180,8 @@ class Engine(ReceiverEvents):
         self.requests = NodeRequests(self.session, self.outbound, registry, self._probes)
         self.rejection_counter = RejectionCounter(self.post, self.session.reject)
         self.groups = NodeGroups(
-            self.session, self.outbound, registry, self.scope, self.rejected, world.monotonic
+            *(self.session, self.outbound, registry, self.scope, self.rejected, world.monotonic),
+            lambda command: self.inbound.do(command),
         )
         context = ReceiveContext(
             *(self.me, registry, self.scope, self, timeout, world.monotonic),
@@ -218,7 +219,6 @@ class Engine(ReceiverEvents):
             self.changed,
             self.watch,
             self.requests,
-            self.groups,
         )
         self.hub_client = hubs and HubClient(
             self.plan.federation,

@@ -25,7 +25,6 @@ from ..transport.dns import Resolver
 from ..transport.probes import Probes
 from ..transport.sync import SignalSafeCondition
 from .environment import NodeEnvironment
-from .groups import NodeGroups
 from .requests import NodeRequests
 from .watchdog import Watchdog
 
@@ -57,7 +56,6 @@ class EffectExecutor:
     changed: SignalSafeCondition
     watch: Watchdog
     requests: NodeRequests
-    groups: NodeGroups
 
     def __post_init__(self) -> None:
         self._requests = TokenBucket(AT_ONCE, A_SECOND)
@@ -96,7 +94,6 @@ class EffectExecutor:
                 self.outbound.leave(peer)
                 self.inbound.do(lambda: self.inbound.hush(peer, heads, final))
                 self.inbound.do(lambda: self.requests.left(peer, "it has left the federation"))
-                self.inbound.do(lambda: self.groups.left(peer))
             case effects.Resend():
                 self._resend(effect)
             case effects.Recount():

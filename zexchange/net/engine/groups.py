@@ -15,7 +15,7 @@ from ...groups.intake import Progress
 from ...local.registry import Registry
 from ...local.sharing.member import Member
 from ...local.sharing.roster import GroupStats
-from ...local.sharing.share import Parcel, Share
+from ...local.sharing.share import IDLE, Parcel, Share
 from ...local.sharing.supply import REFUSED, Supply
 from ...local.tasks.noted import NO_HEADERS
 from ...local.tasks.stream import Delivery
@@ -49,6 +49,11 @@ SUPPLIES_MOST = 10_000
 """Exchanges on which one peer may send to members here at a time, counted for each member."""
 TICK_EVERY = 0.25
 """Seconds between two looks for messages that have to be sent again."""
+SWEEP_EVERY = 10.0
+"""Seconds between two looks for supplies that are not used any longer."""
+SUPPLIES_KEPT, SUPPLIES_KEPT_OF_ABSENT = 2 * IDLE, 10 * IDLE
+"""Seconds for which a member knows the jobs that it has done for a sender: of one that is there,
+which has forgotten the stint by then, and of one that has left, and may come back with it."""
 
 
 class Elsewhere:
@@ -60,6 +65,7 @@ class Elsewhere:
         self.number = member.number
         self.identity = (peer.hello.registry or peer.id, member.number)
         self._groups = groups
+        # A peer whose rights change leaves, and comes again.
         self.subscribe = peer.rights.subscribe
 
     def __repr__(self) -> str:
@@ -96,6 +102,21 @@ def encode_parcel(parcel: Parcel) -> int:
     return len(body)
 
 
+class _Sent:
+    """The jobs that a peer was sent by one stint.
+
+    Attributes:
+        share: what is sent to the group.
+        last: the number of the newest job that was sent.
+    """
+
+    __slots__ = ("last", "share")
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self.last = 0
+
+
 class NodeGroups:
     """The groups of one node.
 
@@ -106,6 +127,7 @@ class NodeGroups:
         federated: returns whether an exchange takes part.
         reject: counts a frame or message that is refused.
         monotonic: the clock, in seconds.
+        on_data_thread: has the data thread run a command.
     """
 
     def __init__(
@@ -116,6 +138,7 @@ class NodeGroups:
         federated: Callable[[str], bool],
         reject: Callable[[str, str], None],
         monotonic: Callable[[], float],
+        on_data_thread: Callable[[Callable[[], None]], None],
     ) -> None:
         self._session = session
         self._outbound = outbound
@@ -123,13 +146,14 @@ class NodeGroups:
         self.federated = federated
         self._reject = reject
         self._monotonic = monotonic
+        self._on_data_thread = on_data_thread
         self._there: dict[tuple[bytes, int], Elsewhere] = {}
-        self._sent: dict[bytes, dict[int, Share]] = {}
-        """The shares that send to each peer, by stint."""
+        self._sent: dict[bytes, dict[int, _Sent]] = {}
+        """The jobs that each peer was sent, by stint."""
         self._members: dict[int, Member] = {}
         self._supplies: dict[bytes, dict[tuple[int, str], Supply]] = {}
         """By peer, the supplies of members here, by member and exchange."""
-        self._tick_at = 0.0
+        self._tick_at = self._sweep_at = 0.0
 
     # ------------------------------------------------------------------- members at peers
 
@@ -167,10 +191,10 @@ class NodeGroups:
     ) -> None:
         """Publish jobs for a member. Any thread."""
         ways = self._sent.setdefault(to.node, {})
-        if stint not in ways:
-            for known in [one for one, sent in list(ways.items()) if not sent.has(one)]:
-                ways.pop(known, None)
-            ways[stint] = share
+        way = ways.get(stint)
+        if way is None:
+            way = ways[stint] = _Sent(share)
+        way.last = max(way.last, first + len(jobs) - 1)
         for number, run, notes in _runs(first, jobs):
             head = jobs_head(
                 Jobs(
@@ -195,14 +219,22 @@ class NodeGroups:
         """Take a progress report of a member at a peer. Data thread.
 
         Raises:
-            DecodeError: it is malformed, not for this node, or not of this peer.
+            DecodeError: it is malformed, not for this node, not of this peer, or of jobs that this
+                peer was not sent.
         """
         receiver, origin, progress = read_progress(frame)
         if receiver != self._session.me or origin != peer:
             raise DecodeError("a progress report that is not for this node, or not of this peer")
-        share = self._sent.get(peer, {}).get(progress.stint)
-        if share is not None:
-            share.told(progress)
+        stint = progress.stint
+        way = self._sent.get(peer, {}).get(stint)
+        if way is not None:
+            if progress.got > way.last:
+                raise DecodeError(
+                    f"a progress report of {progress.got} jobs, of {way.last} that were sent"
+                )
+            way.share.told(progress)
+        elif any(stint in ways for ways in list(self._sent.values())):
+            raise DecodeError("a progress report of jobs of another peer")
 
     # ------------------------------------------------------------------- members of this node
 
@@ -228,12 +260,12 @@ class NodeGroups:
             raise DecodeError("a job frame that is not for this node, or not of this peer")
         known = self._session.members.peers.get(peer)
         if known is None or not known.rights.may_publish(jobs.name):
+            self._refuse(jobs, peer)
             raise DecodeError(f"may not publish on {jobs.name!r}")
         member = self._members.get(jobs.member)
         fits = member is not None and matches(member.key, jobs.name) and self.federated(jobs.name)
         if member is None or not fits:
-            # It has just ended, so others are to have these.
-            self._say(peer, Progress(jobs.stint, jobs.first - 1, 0, 0.0, ended=True))
+            self._refuse(jobs, peer)  # it has just ended
             return
         supplies = self._supplies.setdefault(peer, {})
         supply = supplies.get((jobs.member, jobs.name))
@@ -244,6 +276,10 @@ class NodeGroups:
             )
         supply.take(jobs.stint, jobs.first, self._items(frame, jobs, member, peer))
         member.wake()
+
+    def _refuse(self, jobs: Jobs, peer: bytes) -> None:
+        """Have others handle jobs that no member here takes."""
+        self._say(peer, Progress(jobs.stint, jobs.first - 1, 0, 0.0, ended=True))
 
     def _items(self, frame: bytes, jobs: Jobs, member: Member, peer: bytes) -> list[object]:
         """Return what a member is to get of a job frame."""
@@ -283,10 +319,19 @@ class NodeGroups:
         # lost while its work counts as done.
         self._outbound.reply(node, frame[TOKEN_BYTES:], in_turn=True)
 
-    def left(self, peer: bytes) -> None:
-        """Take note that a peer has left. Data thread."""
-        if peer not in self._session.members.peers:
-            self._supplies.pop(peer, None)
+    def _sweep(self) -> None:
+        """Forget the supplies that peers do not use any longer. Data thread, as for `take`.
+
+        Those of a peer that has left stay for a while: it may not have noticed that we took it for
+        gone, and may send again what its members here have in hand.
+        """
+        peers, now = self._session.members.peers, self._monotonic()
+        for peer, supplies in list(self._supplies.items()):
+            kept = SUPPLIES_KEPT if peer in peers else SUPPLIES_KEPT_OF_ABSENT
+            for key in [key for key, supply in list(supplies.items()) if supply.rested(now, kept)]:
+                supplies.pop(key, None)
+            if not supplies:
+                self._supplies.pop(peer, None)
 
     def shares(self) -> list[Share]:
         """Return what this process sends to groups that have, or had, members at peers."""
@@ -301,13 +346,18 @@ class NodeGroups:
         if roster is not None and now >= self._tick_at:
             self._tick_at = now + TICK_EVERY
             roster.tick()
+        if now >= self._sweep_at and (self._supplies or self._sent):
+            self._sweep_at = now + SWEEP_EVERY
             self._forget()
+            self._on_data_thread(self._sweep)
 
     def _forget(self) -> None:
-        """Forget what was sent to peers that have left, and have nothing under way any longer."""
+        """Forget what was sent by supplies that are over. A peer that has left may still report."""
         there = {node for node, _ in self._there}
-        for node in [node for node in list(self._sent) if node not in there]:
-            if not any(share.has(stint) for stint, share in list(self._sent[node].items())):
+        for node, ways in list(self._sent.items()):
+            for stint in [stint for stint, way in list(ways.items()) if not way.share.has(stint)]:
+                ways.pop(stint, None)
+            if not ways and node not in there:
                 self._sent.pop(node, None)
 
     def end(self) -> None:
