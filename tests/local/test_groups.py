@@ -516,3 +516,28 @@ def test_exchanges_that_are_sent_on_at_once_keep_their_ways_to_a_member(
     names = Counter((item.name, item.msg) for item in got if isinstance(item, Delivery))
     assert len(names) == 8 * 50 * 5
     assert not any(item.redelivered for item in got if isinstance(item, Delivery))
+
+
+def test_without_a_node_a_sender_lets_time_pass(registry: Registry) -> None:
+    now = 0.0
+    registry.monotonic = registry.time = lambda: now
+    worker = Worker()
+    registry.match("reply.*").attach(worker, group="workers")
+    for n in range(50):
+        registry.get(f"reply.{n}").send(n)
+    eventually(lambda: len(worker.got) == 50)
+    eventually(lambda: not any(one.under_way for one in registry._groups().shares()))
+    now += share.IDLE
+    registry.get("reply.1").send("again")
+    eventually(lambda: worker.got[50:] == ["again"])
+    assert len(registry._groups().shares()) == 1
+
+
+def test_exchanges_that_are_sent_on_once_share_among_all_members(registry: Registry) -> None:
+    one, two = Worker(), Worker()
+    for worker in (one, two):
+        registry.match("reply.*").attach(worker, group="workers")
+    for n in range(100):
+        registry.get(f"reply.{n}").send(n)
+    eventually(lambda: len(one.got) + len(two.got) == 100)
+    assert len(one.got) == len(two.got)

@@ -64,6 +64,10 @@ class GroupHost(Protocol):
         """Take note that this process has a member more or fewer."""
 
 
+DUE_AFTER = 5.0
+"""Seconds after which a sender lets time pass, if no node has."""
+
+
 class Here:
     """A member of this process, as senders of this process see it."""
 
@@ -175,7 +179,12 @@ class Roster:
         self._lock = Lock()
         self._index = _Index()
         self._here: dict[Member, Here] = {}
-        self._shares: dict[tuple[str, str], Share] = {}
+        self._shares: dict[str, dict[str, Share]] = {}
+        """By exchange and group."""
+        self._turn = itertools.count()
+        self.due_at = 0.0
+        """When a sender is to let time pass, in seconds since the epoch: a process may have no node
+        that does."""
         track(self)
 
     def _after_fork(self) -> None:
@@ -244,10 +253,13 @@ class Roster:
         return next((one for one in there if one.identity == receiver.identity), None)
 
     def _shares_of(self, receiver: Receiver) -> list[Share]:
+        key, group = receiver.key, receiver.group
+        names = list(self._shares) if is_pattern(key) else [key]
+        found = [(name, self._shares.get(name, {}).get(group)) for name in names]
         return [
             share
-            for (name, group), share in self._shares.items()
-            if group == receiver.group and matches(receiver.key, name) and receiver.admits(name)
+            for name, share in found
+            if share is not None and matches(key, name) and receiver.admits(name)
         ]
 
     # ------------------------------------------------------------------------------ sending
@@ -257,9 +269,9 @@ class Roster:
         with self._lock.lock:
             found = self._index.on(name)
             groups = dict.fromkeys(receiver.group for receiver in found)
-            groups |= dict.fromkeys(group for other, group in self._shares if other == name)
+            groups |= dict.fromkeys(self._shares.get(name, ()))
             shares = [self._share(name, group, found) for group in groups]
-        return tuple([Sender(s, self._host.time, declared, self.share) for s in shares])
+        return tuple([Sender(s, self._host.time, declared, self) for s in shares])
 
     def share(self, name: str, group: str) -> Share:
         """Return what is sent to a group on an exchange, made if need be."""
@@ -268,21 +280,24 @@ class Roster:
 
     def _share(self, name: str, group: str, there: Iterable[Receiver]) -> Share:
         """Return what is sent to a group, of which these receivers may be members."""
-        share = self._shares.get((name, group))
+        share = self._shares.get(name, {}).get(group)
         if share is None or share.over:
             host = self._host
-            share = self._shares[name, group] = Share(
-                name, group, host.monotonic, host.event, host._may_wait, self._lost
-            )
-            for receiver in there:
-                if receiver.group == group:
-                    share.join(receiver)
+            share = Share(name, group, host.monotonic, host.event, host._may_wait, self._lost)
+            self._shares.setdefault(name, {})[group] = share
+            members = [receiver for receiver in there if receiver.group == group]
+            # Each exchange begins with another member: many are sent on once only.
+            first = next(self._turn) % max(1, len(members))
+            for receiver in members[first:] + members[:first]:
+                share.join(receiver)
         return share
 
     def shares(self, name: str | None = None) -> list[Share]:
         """Return what is sent to groups, on all exchanges or on one."""
         with self._lock.lock:
-            return [s for (other, _), s in self._shares.items() if name is None or other == name]
+            if name is not None:
+                return list(self._shares.get(name, {}).values())
+            return [share for groups in self._shares.values() for share in groups.values()]
 
     def stats(self, name: str) -> tuple[GroupStats, ...]:
         """Return the groups of an exchange as frozen values."""
@@ -304,14 +319,18 @@ class Roster:
 
     def tick(self) -> None:
         """Let time pass: once a second is often enough. Any thread, with no lock held."""
+        self.due_at = self._host.time() + DUE_AFTER
         over = list[Share]()
         for share in self.shares():
             share.tick()
             if share.over:
                 over.append(share)
                 with self._lock.lock:
-                    if self._shares.get((share.name, share.group)) is share:
-                        del self._shares[share.name, share.group]
+                    groups = self._shares.get(share.name, {})
+                    if groups.get(share.group) is share:
+                        del groups[share.group]
+                    if not groups:
+                        self._shares.pop(share.name, None)
                 self._host._reroute(share.name)
         if over:
             for receiver in list(self._here.values()):

@@ -307,8 +307,18 @@ class Share:
 
     def tick(self) -> None:
         """Send again what is not confirmed, and give up what nobody takes. Any thread."""
+        if self._rests:
+            return
         self._events.append(self._tick)
         self._pump()
+
+    @property
+    def _rests(self) -> bool:
+        """Whether there is nothing to look at: it has members, and all that was sent is handled."""
+        queue = self._queue
+        busy = self._arrived or self._events or self._retired or len(queue) or queue.under_way
+        lately = self._monotonic() - self._sent_at < IDLE
+        return not busy and lately and bool(self._receivers)
 
     def _tick(self, now: float) -> None:
         queue = self._queue
@@ -453,33 +463,48 @@ class _Room(Backpressure):
         self._share.wait_for_room()
 
 
+class Shares(Protocol):
+    """The roster, as its senders use it."""
+
+    due_at: float
+
+    def tick(self) -> None:
+        """Let time pass."""
+
+    def share(self, name: str, group: str) -> Share:
+        """Return what is sent to a group on an exchange."""
+        ...
+
+
 class Sender:
     """The target by which an exchange sends to a group."""
 
-    __slots__ = ("_again", "_declared", "_share", "_time")
+    __slots__ = ("_declared", "_roster", "_share", "_time")
 
     def __init__(
         self,
         share: Share,
         time: Callable[[], float],
         declared: DeclaredType | None,
-        again: Callable[[str, str], Share],
+        roster: Shares,
     ) -> None:
         self._share = share
         self._time = time
         self._declared = declared
-        self._again = again
+        self._roster = roster
 
     def __call__(self, msg: object, headers: Mapping[str, Any] | None = None) -> object:
         """Send one message to the group."""
         msg = settled(msg)
         if finalizers.collecting is not None and finalizers.later(self, msg, message=True):
             return None
-        share = self._share
+        share, now = self._share, self._time()
+        if now >= self._roster.due_at:
+            self._roster.tick()
         if share.over:  # it was idle for long
-            share = self._share = self._again(share.name, share.group)
+            share = self._share = self._roster.share(share.name, share.group)
         number = next(share.numbers)
-        return share.send(Parcel(msg, headers or NO_HEADERS, self._time(), self._declared, number))
+        return share.send(Parcel(msg, headers or NO_HEADERS, now, self._declared, number))
 
 
 def _encoded_size(job: Parcel) -> int | None:
