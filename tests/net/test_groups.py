@@ -266,6 +266,7 @@ def test_workers_are_killed_at_any_moment(by: str, tmp_path: Path) -> None:
         assert len(twice) < 3 * 60
 
 
+@pytest.mark.slow
 @pytest.mark.leaves_files
 def test_a_worker_that_stands_still_is_no_end(tmp_path: Path) -> None:
     """Others do what one that was stopped has; it comes back, and nothing is missing."""
