@@ -10,9 +10,9 @@ from zexchange.names import is_name
 from zexchange.protocol.codec.attachments import decode_frame
 from zexchange.protocol.wire.jobs import (
     FRAME_COUNT,
+    JOBS,
+    PROGRESS,
     Jobs,
-    is_jobs,
-    is_progress,
     jobs_head,
     kind_of,
     progress_frame,
@@ -51,7 +51,7 @@ def execute(data: bytes) -> None:
     except DecodeError:
         return
     again = progress_frame(receiver, 1, origin, progress)
-    require(is_progress(again), progress)
+    require(kind_of(again) == PROGRESS, progress)
     require(progress.done <= progress.got, progress)
     read = read_progress(again)
     require(read[:2] == (receiver, origin), progress)
@@ -65,7 +65,7 @@ def _jobs(frame: bytes, jobs: Jobs) -> None:
     require(1 <= jobs.count <= FRAME_COUNT, jobs)
     if jobs.sent_at < EXACTLY:
         head = jobs_head(jobs)
-        require(is_jobs(head), jobs)
+        require(kind_of(head) == JOBS, jobs)
         require(read_jobs(head) == dataclasses.replace(jobs, body=len(head)), jobs)
     _taken(jobs)
     try:

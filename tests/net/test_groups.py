@@ -14,7 +14,7 @@ from tests.net.conftest import Joiner
 from tests.support import PATIENCE, Program, eventually, tcp
 from zexchange import Delivery, EncodeError, LimitReached, Lost, NotReady, Registry, federate
 from zexchange.net.hub.hub import Hub
-from zexchange.protocol.wire.jobs import is_progress
+from zexchange.protocol.wire.jobs import PROGRESS, kind_of
 
 pytestmark = pytest.mark.sockets
 
@@ -382,7 +382,7 @@ def test_what_a_member_sends_goes_before_its_report(join: Joiner) -> None:
     def watched(frame: bytes, flags: int) -> None:
         if b"results" in frame[:20]:
             order.append("result")
-        elif is_progress(frame):
+        elif kind_of(frame) == PROGRESS:
             order.append("progress")
         put(frame, flags)
 

@@ -19,10 +19,10 @@ from zexchange.protocol.wire import data as wire
 from zexchange.protocol.wire.control import control_frame, read_control
 from zexchange.protocol.wire.jobs import (
     FRAME_COUNT,
+    JOBS,
     MAX_JOBS_BYTES,
+    PROGRESS,
     Jobs,
-    is_jobs,
-    is_progress,
     jobs_head,
     kind_of,
     progress_frame,
@@ -68,8 +68,7 @@ def test_jobs_come_back(given: Jobs, body: bytes) -> None:
     """What was written is read, told apart from all else under a token, and followed by values."""
     head = jobs_head(given)
     frame = head + body
-    assert is_jobs(frame)
-    assert not is_progress(frame)
+    assert kind_of(frame) == JOBS
     assert not is_reply(frame)
     assert read_jobs(frame) == dataclasses.replace(given, body=len(head))
 
@@ -78,8 +77,7 @@ def test_jobs_come_back(given: Jobs, body: bytes) -> None:
 def test_reports_come_back(to: bytes, epoch: int, origin: bytes, progress: Progress) -> None:
     """What was written is read, and told apart from all else under a token."""
     frame = progress_frame(to, epoch, origin, progress)
-    assert is_progress(frame)
-    assert not is_jobs(frame)
+    assert kind_of(frame) == PROGRESS
     assert not is_reply(frame)
     receiver, sender, read = read_progress(frame)
     assert (receiver, sender, read._replace(work=0)) == (to, origin, progress._replace(work=0))

@@ -145,11 +145,6 @@ class GroupQueue(Generic[M, J]):
         return len(self._owed)
 
     @property
-    def members(self) -> tuple[M, ...]:
-        """The members."""
-        return tuple(self._members)
-
-    @property
     def under_way(self) -> int:
         """How many jobs are under way."""
         return sum([len(member.jobs) for member in self._members.values()])
@@ -167,11 +162,6 @@ class GroupQueue(Generic[M, J]):
     def full(self) -> bool:
         """Whether as much is owed as may be."""
         return len(self._owed) >= self._count_most or self._owed_bytes >= self._bytes_most
-
-    @property
-    def owed(self) -> tuple[J, ...]:
-        """The jobs that no member has."""
-        return tuple(self._owed)
 
     @property
     def all(self) -> tuple[J, ...]:

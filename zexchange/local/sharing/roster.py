@@ -1,4 +1,4 @@
-"""All groups of a registry: who is a member, and what is sent to whom.
+"""All groups of a registry: their members, and the messages for them.
 
 A group is that of one exchange: members that were attached to a pattern belong to the group of each
 exchange that the pattern covers. An exchange that is sent on asks for its groups, and is told when
@@ -68,7 +68,7 @@ DUE_AFTER = 5.0
 """Seconds after which a sender lets time pass, if no node has."""
 
 
-class Here:
+class LocalMember:
     """A member of this process, as senders of this process see it."""
 
     encodes = None
@@ -82,17 +82,17 @@ class Here:
 
     def hand(self, share: Share, stint: int, first: int, jobs: Sequence[Parcel]) -> None:
         """Put jobs into the mailbox of the member."""
-        way = self._supplies.get(share)
-        if way is None:
+        supply = self._supplies.get(share)
+        if supply is None:
             # In one step: other threads hand this member what is sent on other exchanges.
-            way = Supply(self.member.mailbox, _Back(share), self._monotonic, self.ahead)
-            self._supplies[share] = way
+            supply = Supply(self.member.mailbox, _Back(share), self._monotonic, self.ahead)
+            self._supplies[share] = supply
         member: Member = self.member
         if member.bare:
             items = [job.msg for job in jobs]
         else:
             items = [member.form(_delivery(share.name, job)) for job in jobs]
-        way.take(stint, first, items)
+        supply.take(stint, first, items)
         self.member.wake()
 
     def admits(self, name: str) -> bool:
@@ -108,10 +108,10 @@ class Here:
         """Tell all senders that the member does no more."""
         while self._supplies:
             try:
-                _, way = self._supplies.popitem()
+                _, supply = self._supplies.popitem()
             except KeyError:  # another thread forgot the last one
                 break
-            way.say(ended=True)
+            supply.say(ended=True)
 
 
 class _Back:
@@ -178,7 +178,7 @@ class Roster:
         self._host = host
         self._lock = Lock()
         self._index = _Index()
-        self._here: dict[Member, Here] = {}
+        self._here: dict[Member, LocalMember] = {}
         self._shares: dict[str, dict[str, Share]] = {}
         """By exchange and group."""
         self._turn = itertools.count()
@@ -192,14 +192,14 @@ class Roster:
         here, self._here, self._index = list(self._here), {}, _Index()
         self._shares = {}
         for member in here:
-            self._here[member] = Here(member, self._host.monotonic)
+            self._here[member] = LocalMember(member, self._host.monotonic)
             self._index.add(self._here[member])
 
     # ------------------------------------------------------------ members of this process
 
     def add(self, member: Member) -> None:
         """Add a member of this process."""
-        receiver = Here(member, self._host.monotonic)
+        receiver = LocalMember(member, self._host.monotonic)
         with self._lock.lock:
             self._here[member] = receiver
         self._host._members_changed(member, True)

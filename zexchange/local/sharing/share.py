@@ -194,7 +194,7 @@ class Share:
         # that has work gets more when it reports, together with all that has come until then: a
         # frame costs as much as ten messages in it.
         if self._hungry or len(arrived) >= self._together:
-            self._pump()
+            self.pump()
         return self.room if self._crowded else None
 
     def _take_arrived(self, now: float) -> None:
@@ -215,7 +215,7 @@ class Share:
         """Hand messages to a member from now on."""
         encode = receiver.encodes
         if encode is not None and self._encode is None:
-            self._pump()
+            self.pump()
             self._encode = encode
             # What is under way here may come back, and then go there.
             for job in self._queue.all:
@@ -278,7 +278,7 @@ class Share:
     def told(self, progress: Progress) -> None:
         """Take what a member says of its jobs."""
         self._events.append(partial(self._told, progress))
-        self._pump()
+        self.pump()
 
     def _told(self, progress: Progress, now: float) -> None:
         stint, queue = progress.stint, self._queue
@@ -310,7 +310,7 @@ class Share:
         if self._rests:
             return
         self._events.append(self._tick)
-        self._pump()
+        self.pump()
 
     @property
     def _rests(self) -> bool:
@@ -342,9 +342,6 @@ class Share:
 
     def pump(self) -> None:
         """Tell the queue what has happened, and hand out what can be. Any thread."""
-        self._pump()
-
-    def _pump(self) -> None:
         try_lock = self._try_lock
         done = list[Parcel]()
         while self._events or self._arrived:
@@ -365,7 +362,7 @@ class Share:
                 break
         if self._encode is not None and self._bare:
             self._encode_late(self._encode)
-            self._pump()
+            self.pump()
         if self._gone:
             self._report()
 
@@ -415,7 +412,7 @@ class Share:
             goals.append(self.handled + self.lost + self._queue.under_way + len(self._queue))
 
         self._events.append(note)
-        self._pump()
+        self.pump()
         return lambda: self.over or (bool(goals) and self.handled + self.lost >= goals[0])
 
     @property

@@ -98,23 +98,21 @@ class JobMailbox(Mailbox[Any]):
             TimeoutError: there was no job for so long.
         """
         while True:
-            for item, way, stint, number in self._take_all(idle):
+            for handed in self._take_all(idle):
                 if self.over:
                     break
-                if not way.wanted(stint):
-                    continue
-                begun = self.monotonic()
-                try:
-                    call(item)
-                except BaseException as error:
-                    failed(error)
-                way.done_to(stint, number, begun)
+                self._do(handed, call, failed)
 
     def work_one(self, call: Callable[[Any], object], failed: Failed) -> bool:
         """Call a function with the oldest job, if there is one; return whether there was."""
         if self.over or not self.items:
             return False
-        item, way, stint, number = self.items.popleft()
+        self._do(self.items.popleft(), call, failed)
+        return True
+
+    def _do(self, handed: Handed, call: Callable[[Any], object], failed: Failed) -> None:
+        """Call a function with a job that is still this member's."""
+        item, way, stint, number = handed
         if way.wanted(stint):
             begun = self.monotonic()
             try:
@@ -122,7 +120,6 @@ class JobMailbox(Mailbox[Any]):
             except BaseException as error:
                 failed(error)
             way.done_to(stint, number, begun)
-        return True
 
     def _take_all(self, timeout: float) -> list[Handed]:
         """Wait for jobs, and take all that wait."""

@@ -306,6 +306,7 @@ class Engine(ReceiverEvents):
         for thread in (self.thread, self.inbound.thread):
             if not thread.current:
                 thread.join(timeout=linger + 2.0)
+        self.groups.end()  # without the lock: messages may be released, and run their finalisers
         self.discovery.join(linger + 1.0)
         self.places.withdraw()  # in case the control thread did not get there
 
@@ -334,7 +335,6 @@ class Engine(ReceiverEvents):
         self._guard.close()
         self.finished = True
         self.requests.end()
-        self.groups.end()
         self.changed.notify_all()
         self.inbound.stop()
 

@@ -56,7 +56,7 @@ SUPPLIES_KEPT, SUPPLIES_KEPT_OF_ABSENT = 2 * IDLE, 10 * IDLE
 which has forgotten the stint by then, and of one that has left, and may come back with it."""
 
 
-class Elsewhere:
+class RemoteMember:
     """A member at a peer, as senders of this process see it."""
 
     def __init__(self, groups: "NodeGroups", peer: Peer, member: GroupMember) -> None:
@@ -94,15 +94,16 @@ def encode_parcel(parcel: Parcel) -> int:
     body = parcel.body
     if body is None:
         msg = parcel.msg if parcel.declared is None else parcel.declared.encode(parcel.msg)
-        body = parcel.body = encode(msg)
+        body = encode(msg)
         if len(body) > MAX_JOBS_BYTES - FRAME_BYTES:
             raise EncodeError(
                 f"a message of {len(body):,} bytes, and {MAX_JOBS_BYTES:,} may travel"
             )
+        parcel.body = body
     return len(body)
 
 
-class _Sent:
+class _SentStint:
     """The jobs that a peer was sent by one stint.
 
     Attributes:
@@ -147,8 +148,8 @@ class NodeGroups:
         self._reject = reject
         self._monotonic = monotonic
         self._on_data_thread = on_data_thread
-        self._there: dict[tuple[bytes, int], Elsewhere] = {}
-        self._sent: dict[bytes, dict[int, _Sent]] = {}
+        self._there: dict[tuple[bytes, int], RemoteMember] = {}
+        self._sent: dict[bytes, dict[int, _SentStint]] = {}
         """The jobs that each peer was sent, by stint."""
         self._members: dict[int, Member] = {}
         self._supplies: dict[bytes, dict[tuple[int, str], Supply]] = {}
@@ -166,7 +167,7 @@ class NodeGroups:
             return
         roster = self._registry._groups()
         left = [self._there.pop(key) for key in gone]
-        came = [Elsewhere(self, *found[key]) for key in new]
+        came = [RemoteMember(self, *found[key]) for key in new]
         self._there.update(zip(new, came, strict=True))
         roster.went(left)
         roster.came(came)
@@ -187,14 +188,14 @@ class NodeGroups:
         return () if roster is None or not name else roster.groups(name)
 
     def send(
-        self, to: Elsewhere, share: Share, stint: int, first: int, jobs: Sequence[Parcel]
+        self, to: RemoteMember, share: Share, stint: int, first: int, jobs: Sequence[Parcel]
     ) -> None:
         """Publish jobs for a member. Any thread."""
-        ways = self._sent.setdefault(to.node, {})
-        way = ways.get(stint)
-        if way is None:
-            way = ways[stint] = _Sent(share)
-        way.last = max(way.last, first + len(jobs) - 1)
+        stints = self._sent.setdefault(to.node, {})
+        sent = stints.get(stint)
+        if sent is None:
+            sent = stints[stint] = _SentStint(share)
+        sent.last = max(sent.last, first + len(jobs) - 1)
         for number, run, notes in _runs(first, jobs):
             head = jobs_head(
                 Jobs(
@@ -226,14 +227,14 @@ class NodeGroups:
         if receiver != self._session.me or origin != peer:
             raise DecodeError("a progress report that is not for this node, or not of this peer")
         stint = progress.stint
-        way = self._sent.get(peer, {}).get(stint)
-        if way is not None:
-            if progress.got > way.last:
+        sent = self._sent.get(peer, {}).get(stint)
+        if sent is not None:
+            if progress.got > sent.last:
                 raise DecodeError(
-                    f"a progress report of {progress.got} jobs, of {way.last} that were sent"
+                    f"a progress report of {progress.got} jobs, of {sent.last} that were sent"
                 )
-            way.share.told(progress)
-        elif any(stint in ways for ways in list(self._sent.values())):
+            sent.share.told(progress)
+        elif any(stint in stints for stints in list(self._sent.values())):
             raise DecodeError("a progress report of jobs of another peer")
 
     # ------------------------------------------------------------------- members of this node
@@ -354,10 +355,10 @@ class NodeGroups:
     def _forget(self) -> None:
         """Forget what was sent by supplies that are over. A peer that has left may still report."""
         there = {node for node, _ in self._there}
-        for node, ways in list(self._sent.items()):
-            for stint in [stint for stint, way in list(ways.items()) if not way.share.has(stint)]:
-                ways.pop(stint, None)
-            if not ways and node not in there:
+        for node, stints in list(self._sent.items()):
+            for stint in [one for one, sent in list(stints.items()) if not sent.share.has(one)]:
+                stints.pop(stint, None)
+            if not stints and node not in there:
                 self._sent.pop(node, None)
 
     def end(self) -> None:

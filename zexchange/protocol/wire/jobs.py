@@ -124,16 +124,6 @@ def kind_of(frame: bytes) -> int:
     return frame[at]
 
 
-def is_jobs(frame: bytes) -> bool:
-    """Return whether a frame under a token brings jobs."""
-    return kind_of(frame) == JOBS
-
-
-def is_progress(frame: bytes) -> bool:
-    """Return whether a frame under a token is a progress report."""
-    return kind_of(frame) == PROGRESS
-
-
 def read_jobs(frame: bytes) -> Jobs:
     """Return the head of a job frame; its messages begin at ``body``.
 
