@@ -49,11 +49,14 @@ def _same_items(a: Any, b: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Return a text by which members of a set can be told apart and sorted."""
+    """Return a text by which members of a set can be told apart and sorted.
+
+    Texts of members are joined as they are: the `repr` of each would double it at every level.
+    """
     if isinstance(value, tuple):
-        return f"tuple {[_shown(item) for item in value]}"
+        return f"tuple ({', '.join(map(_shown, value))})"
     if isinstance(value, frozenset):
-        return f"frozenset {sorted(map(_shown, value))}"
+        return f"frozenset ({', '.join(sorted(map(_shown, value)))})"
     if isinstance(value, np.generic):
         return f"{value.dtype.str} {value.tobytes().hex()}"
     shown = hex(value) if isinstance(value, int) else repr(value)

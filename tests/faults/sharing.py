@@ -21,8 +21,11 @@ from tests.faults.roles import LONG, Role, say
 from tests.support import eventually, tcp
 
 GROUP = "workers"
-AT_ONCE, PAUSE = 20, 0.01
-"""Messages that a sender sends together, and the seconds between."""
+AT_ONCE = 20
+"""Messages that a sender sends together."""
+PAUSE, LONG_PAUSE = 0.01, 0.05
+"""Seconds in between: two senders' are some 4000 jobs a second, or 800 for workers on a busy machine.
+"""
 
 
 class Sharer(Role):
@@ -53,7 +56,7 @@ class Sharer(Role):
             for _ in range(AT_ONCE):
                 self.number += 1
                 self.exchange.send((label, self.number))
-            time.sleep(PAUSE)
+            time.sleep(self.options["pause"])
 
     def answer(self, command: dict[str, Any]) -> None:
         match command:
@@ -109,6 +112,7 @@ class Bench:
     file: Path
     seed: int
     federate: dict[str, Any]
+    pause: float = PAUSE
     sharers: list[SharingProcess] = field(default_factory=list[SharingProcess])
     workers: list[SharingProcess] = field(default_factory=list[SharingProcess])
     ended: list[SharingProcess] = field(default_factory=list[SharingProcess])
@@ -121,7 +125,9 @@ class Bench:
         # A worker that dials one of them by TCP hears of the others there.
         reached = {} if "hub" in self.federate else {"listen": tcp(0)}
         arguments = {"label": label, **reached, **self.federate, **federate}
-        options = {"label": label, "members": members, "federate": arguments}
+        options = {
+            "label": label, "members": members, "pause": self.pause, "federate": arguments,
+        }  # fmt: skip
         self.sharers.append(SharingProcess("sharer", options))
         return self.sharers[-1]
 

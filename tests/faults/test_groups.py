@@ -15,7 +15,7 @@ from zexchange.net.hub.hub import Hub
 
 from .conftest import Behind
 from .laboratory import Lab, progress
-from .sharing import Bench
+from .sharing import LONG_PAUSE, PAUSE, Bench
 
 pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
 WORKERS = 3
@@ -30,7 +30,8 @@ def bench(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[
             hub = Hub("faults", tcp(0))
             stack.callback(hub.close)
             where = {"hub": hub.endpoint, "local": False}
-        made = Bench(tmp_path / "done", lab.seed, where)
+        pause = PAUSE if lab.full else LONG_PAUSE
+        made = Bench(tmp_path / "done", lab.seed, where, pause)
         stack.callback(made.end)
         yield made
 

@@ -149,6 +149,22 @@ def test_frames_that_come_do_not_make_time_pass() -> None:
     assert receiver.lost == []
 
 
+def test_gaps_wait_for_their_turn_while_the_origin_answers_about_others() -> None:
+    """Each answer gives all others its timeout; one that is never answered ends nevertheless."""
+    elapsed, names = Elapsed(), [f"x.{n}" for n in range(100)]
+    positions, recovery = following(*names, elapsed=elapsed)
+    for name in names:
+        recovery.expose(name, 1, 0.0)
+    for name in names[1:]:  # a second for each: 99 seconds, and the timeout is 5
+        elapsed.seconds += 1.0
+        if elapsed.seconds < 50:
+            assert not [s for n in names for s in recovery.due_of(n, 0.0) if isinstance(s, GiveUp)]
+        positions.receive(name, 1, 1)
+        assert recovery.in_turn(name) is None
+        recovery.answered(name, 0.0)
+    assert [*recovery.due_of(names[0], 0.0)] == [GiveUp(names[0], 1, "not recovered in time")]
+
+
 def test_what_the_origin_no_longer_has_is_given_up_at_once() -> None:
     """An answer that starts behind what was asked for makes exactly that range lost."""
     receiver = Receiver()

@@ -20,6 +20,8 @@ ASK_AGAIN = 0.25
 ASK_AGAIN_MOST = 1.0
 NEXT_GAP = 0.5
 """Seconds for a gap that follows directly on one that was given up without an answer."""
+TIMEOUTS_MOST = 10
+"""How many timeouts more a gap waits for its turn while the origin answers about other gaps."""
 PARKED_MOST = 32 << 20
 """The most bytes parked for one peer. Frames that do not fit are dropped, and asked for again: the
 origin has them in its ring."""
@@ -82,11 +84,14 @@ class Recovery:
     Args:
         me: the id of this node, which sends the requests.
         positions: our state at the peer.
-        timeout: seconds without progress after which a gap is given up, counted by ``elapsed``.
+        timeout: seconds without progress after which a gap is given up, counted by ``elapsed``. An
+            answer about another gap is progress, too: a busy origin gives them one after another.
         elapsed: the clock of the timeout.
     """
 
-    __slots__ = ("_elapsed", "_me", "_positions", "_timeout", "missing", "parked_bytes")
+    __slots__ = (
+        "_answered_at", "_elapsed", "_me", "_positions", "_timeout", "missing", "parked_bytes",
+    )  # fmt: skip
 
     def __init__(
         self, me: bytes, positions: ReceiveState, timeout: float, elapsed: Elapsed
@@ -95,6 +100,7 @@ class Recovery:
         self._positions = positions
         self._timeout = timeout
         self._elapsed = elapsed
+        self._answered_at = -timeout
         self.missing: dict[str, _Missing] = {}
         self.parked_bytes = 0
 
@@ -138,13 +144,15 @@ class Recovery:
 
     def answered(self, name: str, now: float) -> None:
         """Take note that the origin has answered a request: ask for the rest at once."""
-        missing = self.missing.get(name)
-        if missing is not None:
-            position = self._positions.positions.get(name, 0)
-            if position > missing.reached:
-                # Only progress gives more time, and lets the next request follow without a pause.
-                missing.reached = position
-                missing.progress(now, self._elapsed.seconds + self._timeout)
+        missing, elapsed = self.missing.get(name), self._elapsed.seconds
+        if missing is None:
+            self._answered_at = elapsed
+            return
+        position = self._positions.positions.get(name, 0)
+        if position > missing.reached:
+            # Only progress gives more time, and lets the next request follow without a pause.
+            missing.reached, self._answered_at = position, elapsed
+            missing.progress(now, elapsed + self._timeout)
 
     def in_turn(self, name: str) -> Body | None:
         """Return the parked frame that is next, or None; forget an exchange without a gap."""
@@ -195,12 +203,20 @@ class Recovery:
             return
         if missing.gone_to >= first:
             yield GiveUp(name, min(last, missing.gone_to), missing.reason)
-        elif self._elapsed.seconds >= missing.until:
+        elif self._late(missing):
             # A short time for the next gap: a silent origin costs the whole timeout only once.
             missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
             yield GiveUp(name, last, "not recovered in time")
         elif missing.due(now):
             yield Replay(self._me, name, first, last)
+
+    def _late(self, missing: _Missing) -> bool:
+        """Return whether a gap has waited for too long."""
+        now, until = self._elapsed.seconds, missing.until
+        if now < until:
+            return False
+        others = self._answered_at + self._timeout
+        return now >= min(others, until + TIMEOUTS_MOST * self._timeout)
 
     def abandon(self, reason: str) -> Iterator[GiveUp]:
         """Yield the gaps of all exchanges, one by one, because the origin has left."""
