@@ -96,6 +96,7 @@ def test_bars_are_chosen_by_words() -> None:
 
 
 @pytest.mark.sockets
+@pytest.mark.slow
 def test_a_run() -> None:
     """A ratio, a local one and one of fresh processes; what they say of the machine is not judged.
 

@@ -49,6 +49,7 @@ def test_every_contestant_that_is_installed() -> None:
 
 
 @sockets
+@pytest.mark.slow
 def test_who_fails_is_out_of_that_workload_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trouble is in the results; others, and the same in other workloads, go on."""
     flood = MEASURES["flood"]

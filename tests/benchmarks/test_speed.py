@@ -84,6 +84,7 @@ def test_undecided_stays_open() -> None:
 
 
 @pytest.mark.sockets
+@pytest.mark.slow
 def test_a_run_against_the_commit_itself() -> None:
     """All loads give rates of both trees; what they say of the machine is not judged here."""
     if not (ROOT / ".git").exists():

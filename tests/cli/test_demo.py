@@ -54,7 +54,12 @@ def test_the_whole_play(shell: Shell) -> None:
 @pytest.mark.leaves_files
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_however_it_ends_nobody_is_left(shell: Shell, number: int, status: int) -> None:
     """Interrupted, terminated or killed, it leaves no process behind."""
@@ -83,6 +88,7 @@ def test_a_part_that_fails_fails_the_demo(shell: Shell) -> None:
 
 
 @pytest.mark.leaves_files
+@pytest.mark.slow
 def test_a_part_that_hangs_is_not_left(shell: Shell) -> None:
     """A process that can no longer notice anything is killed at the end."""
     demo = shell.start("demo", stderr=subprocess.DEVNULL)

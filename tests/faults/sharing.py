@@ -24,8 +24,7 @@ GROUP = "workers"
 AT_ONCE = 20
 """Messages that a sender sends together."""
 PAUSE, LONG_PAUSE = 0.01, 0.05
-"""Seconds in between: two senders' are some 4000 jobs a second, or 800 for workers on a busy machine.
-"""
+"""Seconds in between: two senders make some 4000 jobs a second, or 800 for a busy machine."""
 
 
 class Sharer(Role):

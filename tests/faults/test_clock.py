@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
 HOUR, DAY = 3600.0, 86400.0
 
 
+@pytest.mark.slow
 def test_the_clock_jumps(lab: Lab) -> None:
     """The wall clock jumps by an hour or a day, forwards and backwards, several times."""
     for label in "ab":

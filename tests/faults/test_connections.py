@@ -52,6 +52,7 @@ def some(lab: Lab, relays: list[Relay]) -> list[Relay]:
     return lab.chance.sample(relays, lab.chance.randint(1, len(relays)))
 
 
+@pytest.mark.slow
 def test_connections_are_cut(lab: Lab, behind: Behind) -> None:
     """TCP connections for control, data or both are reset, several times."""
     relays = bench(lab, behind, stall=60)
@@ -67,6 +68,7 @@ def test_connections_are_cut(lab: Lab, behind: Behind) -> None:
     lab.settle()
 
 
+@pytest.mark.slow
 def test_connections_are_cut_and_refused(lab: Lab, behind: Behind) -> None:
     """Connections are reset, and new ones refused for a while, until the ring is overrun."""
     relays = bench(lab, behind, stall=1.5, replay_bytes=8 * MIB, sizes=(2_000, 8_000))
@@ -83,6 +85,7 @@ def test_connections_are_cut_and_refused(lab: Lab, behind: Behind) -> None:
     assert lab.settle().lost
 
 
+@pytest.mark.slow
 def test_connections_are_held(lab: Lab, behind: Behind) -> None:
     """Connections stay open and nothing passes for a while; senders wait."""
     relays = bench(lab, behind, stall=60, recovery_timeout=30)
@@ -99,6 +102,7 @@ def test_connections_are_held(lab: Lab, behind: Behind) -> None:
     lab.settle()
 
 
+@pytest.mark.slow
 def test_connections_are_held_until_overrun(lab: Lab, behind: Behind) -> None:
     """Connections stay open and nothing passes, until the sender has given the peer up."""
     relays = bench(lab, behind, stall=1.5, replay_bytes=16 * MIB, sizes=BULKY)
@@ -114,6 +118,7 @@ def test_connections_are_held_until_overrun(lab: Lab, behind: Behind) -> None:
     assert lab.settle().lost
 
 
+@pytest.mark.slow
 def test_connections_are_throttled(lab: Lab, behind: Behind) -> None:
     """Connections pass few bytes a second for a while."""
     relays = bench(lab, behind, stall=60, recovery_timeout=60)
@@ -129,6 +134,7 @@ def test_connections_are_throttled(lab: Lab, behind: Behind) -> None:
     lab.settle()
 
 
+@pytest.mark.slow
 def test_connections_are_half_closed(lab: Lab, behind: Behind) -> None:
     """Connections are shut in one direction alone, several times."""
     relays = bench(lab, behind, stall=60)

@@ -23,6 +23,7 @@ except zexchange.Unreachable as error:
 """
 
 
+@pytest.mark.slow
 def test_the_disk_fills_up(lab: Lab, rendezvous: Path) -> None:
     """The rendezvous directory's disk fills up under load, and a newcomer comes then."""
     files = lab.chance.choice([40, 10_000])

@@ -73,6 +73,7 @@ def under_trouble(lab: Lab, bench: Bench, relays: list[Relay]) -> None:
 
 
 @pytest.mark.parametrize("bench", ["mesh"], indirect=True)
+@pytest.mark.slow
 def test_a_group_in_a_mesh(lab: Lab, bench: Bench, behind: Behind) -> None:
     """Groups: workers and senders killed, stopped, reset; what is done twice is marked."""
     relays, listen = behind()

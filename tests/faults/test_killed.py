@@ -18,6 +18,7 @@ from .test_connections import bench
 pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
 
 
+@pytest.mark.slow
 def test_a_sender_is_killed_and_follows_itself(lab: Lab) -> None:
     """SIGKILL of a sender, and a successor on the same port."""
     ports = [tcp(port) for port in free_ports()]

@@ -48,6 +48,7 @@ def test_a_link_goes_down(lab: Lab) -> None:
         lab.end(by_force=not lab.full)
 
 
+@pytest.mark.slow
 def test_a_link_goes_down_until_overrun(lab: Lab) -> None:
     """A link between network namespaces is down until the sender has gone on without."""
     with islands() as ends:

@@ -24,6 +24,7 @@ def bench(lab: Lab, sizes: tuple[int, int] = (3_000, 12_000), **federate: Any) -
     return held
 
 
+@pytest.mark.slow
 def test_a_task_stands_still_while_senders_wait(lab: Lab) -> None:
     """A task stands still, for less than `stall`: the queues fill, and senders wait."""
     held = bench(lab, stall=60)
@@ -39,6 +40,7 @@ def test_a_task_stands_still_while_senders_wait(lab: Lab) -> None:
     lab.settle()
 
 
+@pytest.mark.slow
 def test_a_task_stands_still_until_it_is_overrun(lab: Lab) -> None:
     """A task stands still until ring and connection hold no more."""
     held = bench(lab, sizes=BULKY, stall=1.5, replay_bytes=16 * MIB)
@@ -54,6 +56,7 @@ def test_a_task_stands_still_until_it_is_overrun(lab: Lab) -> None:
     assert lab.settle().lost
 
 
+@pytest.mark.slow
 def test_a_task_is_slower_than_its_senders(lab: Lab) -> None:
     """A task takes longer for a message than senders do: they go at its pace."""
     held = bench(lab, replay_bytes=8 * MIB)

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
 MIB = 1 << 20
 
 
+@pytest.mark.slow
 def test_a_receiver_is_stopped_while_senders_wait(lab: Lab) -> None:
     """SIGSTOP of a receiver, shorter than `stall`."""
     for label in "ab":
@@ -53,6 +54,7 @@ def test_a_receiver_is_stopped_until_it_is_overrun(lab: Lab) -> None:
     assert lab.settle().lost
 
 
+@pytest.mark.slow
 def test_a_sender_is_stopped(lab: Lab) -> None:
     """SIGSTOP of a sender, in the middle of whatever it does."""
     stopped, other = lab.sender("a", 2, stall=60), lab.sender("b", 2, stall=60)

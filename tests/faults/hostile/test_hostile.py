@@ -22,11 +22,13 @@ def siege(lab: Lab, *, keys: bool, authorized: bool) -> None:
         pytest.fail(str(error), pytrace=False)
 
 
+@pytest.mark.slow
 def test_hostile_strangers_without_a_key(lab: Lab) -> None:
     """Strangers without an authorized key do all they can at both ports, at full speed."""
     siege(lab, keys=True, authorized=False)
 
 
+@pytest.mark.slow
 def test_hostile_strangers_where_nobody_has_keys(lab: Lab) -> None:
     """Strangers of another federation do all they can where nobody has keys, at full speed."""
     siege(lab, keys=False, authorized=False)

@@ -23,6 +23,7 @@ def soak(lab: Lab, hub: bool) -> None:
         pytest.fail(str(error), pytrace=False)
 
 
+@pytest.mark.slow
 def test_a_soak_in_a_mesh(lab: Lab) -> None:
     """All faults at random for minutes, streams come and go: a mesh over TCP, some of it local."""
     soak(lab, hub=False)
