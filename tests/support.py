@@ -173,12 +173,16 @@ class Program:
         asked: bool = True,
         tree: Path = ROOT,
     ) -> None:
-        preamble = "import sys; sys.path.insert(0, 'tests'); from support import *\n"
+        # Each line in one write: with ``-u``, a forked child's line may come before the end of ours.
+        preamble = (
+            "import sys; sys.path.insert(0, 'tests'); from support import *\n"
+            "import functools; print = functools.partial(print, flush=True)\n"
+        )
         if asked and tree == ROOT and os.environ.get("ZEXCHANGE_ASKING"):
             preamble += "from tests import asking; asking.install()\n"
         if tree == ROOT and "federate(" in source:
             preamble += "be_patient()\n"
-        command = [sys.executable, "-u", *(["-X", "dev"] if dev else [])]
+        command = [sys.executable, *(["-X", "dev"] if dev else [])]
         self.process = subprocess.Popen(
             [*command, "-c", preamble + source, *map(str, args)],
             stdin=subprocess.PIPE,

@@ -88,6 +88,7 @@ def test_a_group_in_a_mesh(lab: Lab, bench: Bench, behind: Behind) -> None:
 
 
 @pytest.mark.parametrize("bench", ["hub"], indirect=True)
+@pytest.mark.slow
 def test_a_group_behind_a_hub(lab: Lab, bench: Bench) -> None:
     """Groups behind a hub: workers and senders killed and stopped; as above."""
     for _ in range(2):
