@@ -173,7 +173,7 @@ class Program:
         asked: bool = True,
         tree: Path = ROOT,
     ) -> None:
-        # Each line in one write: with ``-u``, a forked child's line may come before the end of ours.
+        # Each line in one write: with ``-u``, a child's line may come before the end of ours.
         preamble = (
             "import sys; sys.path.insert(0, 'tests'); from support import *\n"
             "import functools; print = functools.partial(print, flush=True)\n"
