@@ -24,7 +24,7 @@ from .routing import Stale
 from .sharing.roster import GroupStats
 from .subscription import Subscription, key_of_call
 from .tasks.dispatch import Backpressure, Failures, Target, noted, raise_all, wait_for_room
-from .tasks.noted import Header, Noted
+from .tasks.noted import Header, Noted, split
 from .tasks.responder import Done, Responder, failed
 from .tasks.stream import T
 from .tasks.validation import check_callable
@@ -318,7 +318,7 @@ class ExchangeBase(Arrivals[T]):
         """Have a question from another process answered.
 
         Args:
-            msg: the question.
+            msg: the question; a `Noted` if it has headers.
             later: called if a coroutine has to answer it: returns what is called with the outcome,
                 or None if no more questions are taken.
 
@@ -326,6 +326,7 @@ class ExchangeBase(Arrivals[T]):
             The outcome; None if that comes later.
         """
         there, declared = self._responders, self._declared
+        msg, headers = split(msg)
         if not there:
             return Outcome("lost", text="it was detached")
         if declared is not None:
@@ -339,7 +340,7 @@ class ExchangeBase(Arrivals[T]):
             assert isinstance(one, Responder)
             chosen = one
         if not chosen.is_async:
-            outcome = chosen.answer(msg)
+            outcome = chosen.answer(msg, headers)
             if outcome.cause is not None:
                 chosen.log(outcome, self.name)
             return outcome
@@ -352,7 +353,7 @@ class ExchangeBase(Arrivals[T]):
             chosen.log(outcome, self.name)
             told(outcome)
 
-        chosen.ask(msg, ended)
+        chosen.ask(msg, ended, headers)
         return None
 
     # Bridges.

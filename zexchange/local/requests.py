@@ -115,7 +115,8 @@ class Request:
         if elsewhere is None:
             for one in chosen:
                 if isinstance(one, Responder):
-                    one.ask(self._msg, partial(asking.answered, question.number, one))
+                    answered = partial(asking.answered, question.number, one)
+                    one.ask(self._msg, answered, self.headers)
 
     def left(self, question: Question[Responding], unanswered: int) -> float:
         """Return how many seconds are left to wait for an outcome.

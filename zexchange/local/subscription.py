@@ -19,7 +19,7 @@ from .tasks.feeds import Feed
 from .tasks.noted import Noted, split
 from .tasks.responder import Responder
 from .tasks.snapshots import UNCHANGING, Keeper, settled
-from .tasks.stream import Delivery, Stream
+from .tasks.stream import Delivery, Detailed, Stream
 from .tasks.validation import GeneratorTask, check_task
 
 Key = tuple[object, ...]
@@ -63,7 +63,7 @@ class Subscription:
         self.key = key
         self.calls(accept)
         self.names = names
-        self.details = isinstance(task, Feed) and task.details
+        self.details = task.details if isinstance(task, Feed) else isinstance(task, Detailed)
         self.forwarder = isinstance(task, Forwarder)
         self.history = history
         self.catch_up: CatchUp | None = None  # set for a late joiner

@@ -115,6 +115,12 @@ class Noted:
         return self.with_msg(snapshot(self.msg))
 
 
+class WithHeaders:
+    """Marks a responder's function that is called with a question and with its headers."""
+
+    __slots__ = ()
+
+
 def split(msg: Any) -> tuple[Any, Mapping[str, Header]]:
     """Return a message that was kept, and its headers."""
     return (msg.msg, msg.headers) if type(msg) is Noted else (msg, NO_HEADERS)

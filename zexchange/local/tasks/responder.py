@@ -7,13 +7,14 @@ cancelled.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import LimitReached, NotASubscriber, RequestFailed
 from ...questions import Outcome, new_outcome
 from . import eventloops
 from .dispatch import logger, unawaited
+from .noted import NO_HEADERS, Header, WithHeaders
 from .snapshots import UNCHANGING
 
 TEXT_MOST = 1000
@@ -33,7 +34,8 @@ class Responder:
     """A function that answers the questions of one exchange.
 
     Args:
-        fn: takes a message, and returns or raises the answer; plain or async.
+        fn: takes a message, and returns or raises the answer; plain or async. One that is
+            `WithHeaders` takes the headers as well.
         most: how many questions an async function works on at a time.
 
     Raises:
@@ -41,7 +43,7 @@ class Responder:
         RuntimeError: it is async, and no event loop runs on this thread.
     """
 
-    __slots__ = ("_fn", "_home", "_most", "_running", "is_async")
+    __slots__ = ("_fn", "_home", "_most", "_running", "_with_headers", "is_async")
 
     def __init__(self, fn: Callable[[Any], Any], most: int = 1000) -> None:
         if not callable(fn):
@@ -50,7 +52,8 @@ class Responder:
             raise ValueError(f"most is at least 1, not {most}")
         call = getattr(fn, "__call__", None)  # noqa: B004 - for objects whose call is async
         self.is_async = any(map(inspect.iscoroutinefunction, (fn, call)))
-        self._fn = fn
+        self._fn: Callable[..., Any] = fn
+        self._with_headers = isinstance(fn, WithHeaders)
         self._most = most
         self._home = eventloops.home() if self.is_async else None
         self._running = 0
@@ -59,7 +62,7 @@ class Responder:
     def __repr__(self) -> str:
         return f"responder({self._fn!r})"
 
-    def ask(self, msg: object, done: Done) -> None:
+    def ask(self, msg: object, done: Done, headers: Mapping[str, Header] = NO_HEADERS) -> None:
         """Have a question answered; ``done`` is called with the outcome, once, on any thread.
 
         Raises:
@@ -67,24 +70,24 @@ class Responder:
         """
         home = self._home
         if home is None:
-            outcome = self.answer(msg)
+            outcome = self.answer(msg, headers)
             done(outcome)
             if outcome.cause is not None and not isinstance(outcome.cause, Exception):
                 raise outcome.cause
-        elif not home.spawn(lambda: self._answer_here(msg, done)):
+        elif not home.spawn(lambda: self._answer_here(msg, done, headers)):
             done(Outcome("lost", text="its event loop has ended"))
 
-    def answer(self, msg: object) -> Outcome:
+    def answer(self, msg: object, headers: Mapping[str, Header] = NO_HEADERS) -> Outcome:
         """Return what a plain function answers, or has raised, of whatever kind."""
         try:
-            value = self._fn(msg)
+            value = self._fn(msg, headers) if self._with_headers else self._fn(msg)
             if type(value) not in UNCHANGING and inspect.isawaitable(value):
                 raise unawaited(value)
         except BaseException as error:
             return failed(error)
         return new_outcome(("value", value, "", "", None))
 
-    async def _answer_here(self, msg: object, done: Done) -> None:
+    async def _answer_here(self, msg: object, done: Done, headers: Mapping[str, Header]) -> None:
         """Await the function; runs on the loop."""
         if self._running >= self._most:
             error = LimitReached(f"{self!r} works on {self._most} questions already")
@@ -93,7 +96,8 @@ class Responder:
         self._running += 1
         outcome = Outcome("lost", text="it was cancelled, or its event loop has ended")
         try:
-            outcome = Outcome("value", await self._fn(msg))
+            coming = self._fn(msg, headers) if self._with_headers else self._fn(msg)
+            outcome = Outcome("value", await coming)
         except Exception as error:
             outcome = failed(error)
         finally:

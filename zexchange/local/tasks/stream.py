@@ -50,6 +50,12 @@ class Delivery(Generic[T]):
     redelivered: bool = False
 
 
+class Detailed:
+    """Marks tasks that get each message as a `Delivery`, and each `Lost` in its place."""
+
+    __slots__ = ()
+
+
 class Stream(Generic[T]):
     """A bounded mailbox of messages, read by iterating; made by ``stream()`` of an exchange.
 

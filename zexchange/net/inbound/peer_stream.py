@@ -36,7 +36,7 @@ from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...local.routing import Routes
-from ...local.tasks.noted import NO_HEADERS
+from ...local.tasks.noted import NO_HEADERS, Noted
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.batches import BatchDecoder, decode_batch_of
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
@@ -458,7 +458,8 @@ class PeerReceiver:
             if note.number and at >= skip and note.to in (b"", self._receive_context.me):
                 self._receive_context.busy = (self.now(), batch.name)
                 requests = self._receive_context.requests
-                requests.asked(exchange, values[at], self.peer, note.number)
+                msg = Noted(values[at], note.headers) if note.headers else values[at]
+                requests.asked(exchange, msg, self.peer, note.number)
                 self._receive_context.busy = None
 
     def spoiled(self, name: str, count: int) -> None:
