@@ -16,7 +16,7 @@ APART = ("classic", "plot", "web")
 FEDERATED = sorted(
     path for path in (ROOT / "examples").glob("*/*.py") if path.parent.name not in APART
 )
-NEEDS = {"under_trio": "trio"}
+NEEDS = {"serve": "prometheus_client", "under_trio": "trio"}
 IMPORT = "from zexchange import get_exchange\n"
 
 
@@ -70,6 +70,12 @@ PRINTED = {
     ),
     "pool": "ended well: True\n" + "".join(f"{n} {n * n}\n" for n in range(1, 13)),
     "prefork": "ready: [0, 1, 2]\nemptied in every process: True\n",
+    "serve": (
+        'zexchange_messages_sent_total{exchange="numbers",federation="metrics-example",node="..."}'
+        " 11.0\n"
+        'zexchange_messages_received_total{exchange="squares",federation="metrics-example",'
+        'node="..."} 10.0\n'
+    ),
     "trades": (
         "exchange 'trades' takes Trade: msg.px: expected float, not str\n"
         "{'sym': 'AAPL', 'side': 'buy', 'px': 191.25, 'size': 10}\n"
