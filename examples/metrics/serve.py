@@ -12,8 +12,9 @@ import sys
 import time
 from urllib.request import urlopen
 
-import zexchange
 from prometheus_client import CollectorRegistry, start_http_server
+
+import zexchange
 from zexchange.contrib.prometheus import NodeCollector
 
 SHOWN = ("zexchange_messages_sent_total", "zexchange_messages_received_total")
