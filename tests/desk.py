@@ -25,7 +25,7 @@ GRACE = 2.0
 """Seconds that what runs in a terminal has to end at Ctrl-C; a server with clients takes longer."""
 SAID_SO = re.compile(r"a stream of '\w+' (is full: |has dropped ).*\n")
 """What a page may have in the log without showing it."""
-PORTS = ("7400", "7410", "8000", "8040", "6379", "4222", "5556")
+PORTS = ("7400", "7410", "8000", "8040", "6379", "4222", "5556", "9464")
 SERVER = re.compile(r"\w+-server --port (\d+)")
 COMMANDS = {
     "python": "",

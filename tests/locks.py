@@ -21,6 +21,7 @@ from zexchange.protocol.codec import custom_types as registration
 
 MADE = {
     "contrib/membership.py": {"self._lock"},
+    "contrib/prometheus.py": {"self._lock"},
     "imports.py": {"lock"},
     "local/late_join.py": {"self._lock"},
     "local/subscribers.py": {"self._lock"},

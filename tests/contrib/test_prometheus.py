@@ -166,6 +166,14 @@ def test_the_dashboard_asks_for_what_is_exported() -> None:
     assert asked == set(exported)
 
 
+def test_the_guide_names_what_is_exported() -> None:
+    """Its tables have each metric, and its queries and output no other."""
+    page = (ROOT / "docs" / "guide" / "metrics.md").read_text(encoding="utf-8")
+    tables = "".join(row for row in re.findall(r"^\| `.*$", page, re.M))
+    exported = {f"zexchange_{n}" + "_total" * (k == "counter") for n, (k, _, _) in METRICS.items()}
+    assert set(re.findall(r"zexchange_\w+", tables)) == exported
+
+
 def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
     """Each has an id and a place of its own, and a data source that can be chosen."""
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
