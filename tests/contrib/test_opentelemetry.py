@@ -319,6 +319,7 @@ def test_lost_messages_are_no_messages(exchange: Any) -> None:
         exchange._report(Lost("orders", "ab", 1, 2, "evicted"))
         assert isinstance(stream.get(timeout=0), Lost)
     assert not seen
+    assert exchange.stats().errors == 0
     assert not spans()
 
 

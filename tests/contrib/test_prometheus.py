@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import ROOT, eventually, examples
+from tests.support import ROOT, Program, eventually, examples
 from zexchange import InvalidName, Node, Registry, federate, to_call
 
 pytest.importorskip("prometheus_client")
@@ -276,6 +276,72 @@ def test_a_node_is_closed_while_it_is_scraped(rendezvous: Path) -> None:
         thread.join()
     assert not errors
     assert scraped(registry) == {}
+
+
+@pytest.mark.sockets
+def test_two_scrapes_at_a_time_count_once(rendezvous: Path) -> None:
+    """One of two that have looked before either has counted leaves it to the other."""
+    here, there = Registry(), Registry()
+    there.get("a").attach(to_call(lambda msg: None))
+    with federate("fed", registry=here) as one, federate("fed", registry=there):
+        one.wait_subscribers("a", 1)
+        collector = NodeCollector(one)
+        (known,) = collector._nodes
+        here.get("a").send(1)
+        earlier = known.look()
+        here.get("a").send(2)
+        later = known.look()
+        assert earlier is not None
+        assert later is not None
+        families = {family.name: family for family in collector.describe()}
+        named = {name: families[f"zexchange_{name}"] for name in METRICS}
+        for seen in (later, earlier, known.look()):
+            assert seen is not None
+            known.export(named, seen)
+        values = [sample.value for sample in families["zexchange_messages_sent"].samples]
+        assert values == [2, 2, 2]
+
+
+FORKING = """
+import os, zexchange
+from prometheus_client import CollectorRegistry, generate_latest
+from zexchange.contrib.prometheus import NodeCollector
+
+node = zexchange.federate("fed")
+registry = CollectorRegistry()
+registry.register(NodeCollector(node))
+node.wait_subscribers("a", 1)
+
+def scrape(who):
+    text = generate_latest(registry).decode()
+    found = [line for line in text.splitlines() if line.startswith("zexchange_messages_sent_total")]
+    print(who, *(line.rpartition(" ")[2] for line in found), text.count(node.id) > 0)
+
+for _ in range(5):
+    zexchange.get_exchange("a").send(1)
+scrape("parent")
+child = os.fork()
+if child == 0:
+    scrape("child")
+    node.wait_subscribers("a", 1)
+    zexchange.get_exchange("a").send(1)
+    scrape("child")
+    node.close()
+    os._exit(0)
+os.waitpid(child, 0)
+scrape("parent")
+node.close()
+"""
+
+
+@pytest.mark.sockets
+def test_a_forked_child_counts_from_the_start(rendezvous: Path) -> None:
+    """It has a node of its own, which is exported under the id of that."""
+    here = Registry()
+    here.get("a").attach(to_call(lambda msg: None))
+    with federate("fed", registry=here), Program(FORKING) as program:
+        lines = [program.line() for _ in range(4)]
+    assert lines == ["parent 5.0 True", "child True", "child 1.0 True", "parent 5.0 True"]
 
 
 @pytest.mark.sockets

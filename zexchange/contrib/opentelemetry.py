@@ -299,13 +299,16 @@ class _Answers(WithHeaders):
         return f"responder({self._fn!r})"
 
     def __call__(self, msg: object, headers: Headers = NO_HEADERS) -> Any:
-        with self._answering(headers, contexts.get_current()):
+        with self._answering(headers):
             return self._fn(msg)
 
     @contextmanager
-    def _answering(self, headers: Headers, here: Context) -> Generator[None, None, None]:
+    def _answering(self, headers: Headers) -> Generator[None, None, None]:
         attributes = _attributes(self._name, "respond", "process")
-        with _in(_sent(headers, here)), _span("respond", self._name, SpanKind.SERVER, attributes):
+        with (
+            _in(_sent(headers, contexts.get_current())),
+            _span("respond", self._name, SpanKind.SERVER, attributes),
+        ):
             yield
 
 
@@ -313,7 +316,7 @@ class _AsyncAnswers(_Answers):
     """An async function that answers, in a span."""
 
     async def __call__(self, msg: object, headers: Headers = NO_HEADERS) -> Any:
-        with self._answering(headers, Context()):
+        with self._answering(headers):
             return await self._fn(msg)
 
 

@@ -73,8 +73,13 @@ class NodeCollector:
     def collect(self) -> list[Metric]:
         """Return the metrics; called by the registry, on the thread of a scrape."""
         families = _families()
-        with self._lock.lock:  # two scrapes at a time would both count what has grown
-            self._nodes = [known for known in self._nodes if known.export(families)]
+        for known in list(self._nodes):
+            seen = known.look()
+            with self._lock.lock:
+                if seen is not None:
+                    known.export(families, seen)
+                elif known.node() is None and known in self._nodes:
+                    self._nodes.remove(known)
         return list(families.values())
 
 
@@ -121,37 +126,73 @@ BY_FATE = tuple(
 
 
 @dataclass
+class _Seen:
+    """A node as a scrape has seen it.
+
+    Attributes:
+        federation: the name of its federation.
+        me: its id.
+        stats: its counts.
+        peers: its peers.
+        scrape: how many scrapes had been counted before it looked.
+    """
+
+    federation: str
+    me: str
+    stats: NodeStats
+    peers: tuple[PeerStatus, ...]
+    scrape: int
+
+
+@dataclass(eq=False)
 class _Exported:
-    """One node, and what was exported of it."""
+    """One node, and what was exported of it. All but `look` needs the lock of the collector."""
 
     node: "weakref.ref[Node]"
     exchanges: tuple[str, ...]
     limit: int
-    id: str = ""
+    me: str = ""
+    scrape: int = 0
 
-    def export(self, families: Mapping[str, Metric]) -> bool:
-        """Add the values of the node to metrics; return False if it is no more."""
-        node = self.node()
-        if node is None:
-            return False
+    def look(self) -> _Seen | None:
+        """Return what the node counts now, None if it is closed; called with no lock held."""
+        node, scrape = self.node(), self.scrape
         try:
-            me, stats, peers = node.id, node.stats(), node.peers
+            if node is not None:
+                return _Seen(node.name, node.id, node.stats(), node.peers, scrape)
         except ExchangeError:  # it is closed; or a forked child cannot join, and may do so later
-            return True
-        if me != self.id:  # it counts from 0 in a forked child
-            self.id = me
+            pass
+        return None
+
+    def export(self, families: Mapping[str, Metric], seen: _Seen) -> None:
+        """Add the values of the node to metrics."""
+        if seen.me != self.me:  # it counts from 0 in a forked child
+            self.me = seen.me
             self._labels = Labels(self.exchanges, self.limit)
             self._sent, self._received, self._unwanted = Totals(), Totals(), Totals()
-        labels = (node.name, me)
-        for name, value in self._of_node(stats, peers).items():
+            self._count(seen.stats)
+        elif seen.scrape == self.scrape:  # else another scrape has counted since this one looked
+            self._count(seen.stats)
+        labels = (seen.federation, seen.me)
+        for name, value in self._of_node(seen.stats, seen.peers).items():
             _add(families[name], labels, value)
-        for name, values in self._by_exchange(stats, peers).items():
+        for name, values in self._by_exchange(seen.stats, seen.peers).items():
             for exchange, value in values.items():
                 _add(families[name], (*labels, exchange), value)
-        return True
+
+    def _count(self, stats: NodeStats) -> None:
+        """Add up what has grown since the last scrape."""
+        self.scrape += 1
+        self._labels.look([*stats.sent, *(name for name, _ in stats.received)])
+        self._sent.take({(name, ""): (n,) for name, n in stats.sent.items()}, self._labels)
+        told = {
+            key: (r.received, r.duplicates, r.lost, r.recovered, r.conflated)
+            for key, r in stats.received.items()
+        }
+        self._received.take(told, self._labels)
+        self._unwanted.take({("", ""): (stats.unwanted,)}, self._labels)
 
     def _of_node(self, stats: NodeStats, peers: tuple[PeerStatus, ...]) -> dict[str, float]:
-        self._unwanted.take({("", ""): (stats.unwanted,)}, str)
         return {
             "messages_unwanted": self._unwanted.by_label[""][0],
             "frames_sent": stats.frames,
@@ -171,15 +212,7 @@ class _Exported:
         self, stats: NodeStats, peers: tuple[PeerStatus, ...]
     ) -> dict[str, dict[str, int]]:
         """Return the metrics by exchange: by the name of each, the values by label."""
-        label = self._labels
-        label.look([*stats.sent, *(name for name, _ in stats.received)])
-        self._sent.take({(name, ""): (n,) for name, n in stats.sent.items()}, label)
-        told = {
-            key: (r.received, r.duplicates, r.lost, r.recovered, r.conflated)
-            for key, r in stats.received.items()
-        }
-        self._received.take(told, label)
-        here = {peer.id for peer in peers}
+        label, here = self._labels, {peer.id for peer in peers}
         unacknowledged, parked = dict[str, int](), dict[str, int]()
         for (name, peer), sent in stats.sent_to.items():
             if peer in here:
