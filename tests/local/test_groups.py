@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import queue
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from zexchange import (
     NotAttached,
     Registry,
     to_call,
+    to_queue,
 )
 from zexchange.groups.queue import PATIENCE
 from zexchange.local.sharing import share
@@ -207,12 +209,33 @@ def test_what_cannot_be_is_refused(registry: Registry) -> None:
         exchange.attach(worker, group="a", ahead=-1)
     with pytest.raises(NotASubscriber, match="attach a function"):
         exchange.attach(registry.get("y"), group="a")
-    for arguments in ({"maxsize": 3}, {"overflow": "block"}, {"latest": True}):
-        with pytest.raises(TypeError, match="ahead="):
-            exchange.stream(group="a", **arguments)
+    with pytest.raises(TypeError, match="group="):
+        exchange.handler(print, ahead=1)
+    for argument, value in {"maxsize": 3, "overflow": "block", "latest": True}.items():
+        with pytest.raises(TypeError, match=rf"ahead=.*{argument}"):
+            exchange.stream(group="a", **{argument: value})
     with pytest.raises(NotASubscriber):
         exchange.attach(object(), group="a")  # type: ignore[arg-type]
     assert not exchange.subscribers
+
+
+def test_what_is_sent_before_the_first_member_is_not_for_the_group(registry: Registry) -> None:
+    exchange = registry.get("x")
+    exchange.send("before")
+    with exchange.stream(group="workers") as stream:
+        exchange.send("after")
+        assert stream.get(1) == "after"
+        assert not len(stream)
+
+
+def test_a_queue_in_a_group_handles_a_message_by_taking_it(registry: Registry) -> None:
+    """So the guide advises against adapters that have a queue of their own."""
+    exchange, waiting = registry.get("x"), queue.Queue[int]()
+    exchange.attach(to_queue(waiting), group="workers", ahead=1)
+    for n in range(20):
+        exchange.send(n)
+    eventually(lambda: waiting.qsize() == 20)
+    eventually(lambda: group(registry).under_way == 0)
 
 
 def test_a_failing_member_goes_on_and_its_message_counts(

@@ -113,6 +113,30 @@ def test_asking_all_raises_after_the_other_answers(registry: Registry) -> None:
     assert [reply.value for reply in got] == ["yes", "yes"]
 
 
+def test_answers_of_all_come_as_they_arrive(registry: Registry) -> None:
+    """A slow responder does not hold up the answer of a quick one that was declared after it."""
+    exchange, got = registry.get("x"), list[str]()
+
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        @exchange.responder
+        async def slow(msg: int) -> str:
+            await go_on.wait()
+            return "slow"
+
+        @exchange.responder
+        async def quick(msg: int) -> str:
+            return "quick"
+
+        async for reply in exchange.aio.request_all(1, timeout=60):
+            got.append(reply.value)
+            go_on.set()
+
+    asyncio.run(main())
+    assert got == ["quick", "slow"]
+
+
 @in_every_loop
 def test_coroutines_ask_and_answer(run: Callable[[Any], None], registry: Registry) -> None:
     """An async responder runs on its loop, for askers there and on threads."""
@@ -264,7 +288,7 @@ def test_what_cannot_answer_is_refused(registry: Registry) -> None:
 
     async def answer(msg: object) -> None: ...
 
-    with pytest.raises(RuntimeError, match="no event loop"):
+    with pytest.raises(RuntimeError, match="no event loop runs on this thread: declare"):
         exchange.responder(answer)
     with pytest.raises(ValueError, match="at least 1"):
         exchange.responder(most=0)(print)

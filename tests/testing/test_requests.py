@@ -56,6 +56,24 @@ def test_a_death_is_noticed_within_two_seconds() -> None:
         assert network.now - before < 2
 
 
+def test_one_that_dies_ends_no_request_to_all() -> None:
+    """It is waited for no longer, and the answers of the others are there."""
+    with Network() as network:
+        near, far = near_and_far(network)
+
+        def answer(msg: int) -> int:
+            network.kill("far")
+            return 2 * msg
+
+        far.responder(lambda msg: msg)
+        network.node("other").registry.get("x").responder(answer)
+        network.settle()
+        network.stop("far")
+        before = network.now
+        assert [reply.value for reply in near.request_all(4, timeout=60)] == [8]
+        assert network.now - before < 2
+
+
 def test_a_connection_that_is_gone_is_noticed_at_once() -> None:
     """Where a proxy has ended, the asker need not wait for the silence: 0.3 s are enough."""
     with Network() as network:

@@ -165,12 +165,12 @@ class ExchangeBase(Arrivals[T]):
 
         Raises:
             NotASubscriber: ``fn`` is no callable, or async; the text names the adapter.
+            Exception: about ``group`` and ``ahead``, as for `attach`.
         """
         if fn is None:
             return partial(self.handler, group=group, ahead=ahead)
         check_callable(fn, "handler")
-        if group is not None:
-            check_group(group, ahead)
+        check_group(group, ahead)
         if finalizers.collecting is None or not finalizers.later(self._handle, fn, group, ahead):
             self._handle(fn, group, ahead)
         return fn

@@ -43,16 +43,21 @@ class MemberCalls(Protocol):
     def _member_down(self, member: Member) -> None: ...
 
 
-def check_group(group: object, ahead: int) -> str:
-    """Return ``group`` unchanged if it is the name of a group.
+def check_group(group: object, ahead: int) -> None:
+    """Check the arguments that make a task a member of a group; ``group`` is None for others.
 
     Raises:
-        InvalidName: it is not.
+        InvalidName: ``group`` is not the name of a group.
+        TypeError: ``ahead`` without ``group``.
         ValueError: ``ahead`` is out of range.
     """
+    if group is None:
+        if ahead:
+            raise TypeError("ahead says how much a member of a group has at a time: give group=")
+        return
     if not 0 <= ahead <= LIMIT_MOST:
         raise ValueError(f"ahead is a number of messages up to {LIMIT_MOST}, not {ahead}")
-    return check_text(group, "a group")
+    check_text(group, "a group")
 
 
 class Memberships:

@@ -256,15 +256,17 @@ class SubscriberTable(Generic[T]):
                 given.
             group: each message goes to one member only of a group of this name, here or in another
                 process. The task is called on a thread of its own. A message counts as handled when
-                ``send`` has returned. Of a member that leaves or dies, the messages that it has not
+                ``send`` has returned: with `to_queue`, `to_thread` and `to_async` that is when it
+                waits in their queue. Of a member that leaves or dies, the messages that it has not
                 handled go to another one.
             ahead: how many messages of one sender the member may have at a time; 0 leaves that to
-                the sender, which adapts it to about 5 ms of work.
+                the sender, which adapts it to about 5 ms of work, and two messages at least.
 
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
-            TypeError: ``history`` together with ``group``.
+            TypeError: ``history`` together with ``group``, or ``ahead`` without it.
             InvalidName: ``group`` is malformed.
+            ValueError: ``ahead`` is out of range.
             LimitReached: this process is in a federation, and is attached to as many names or
                 patterns as it can be (see docs/LIMITS.md). Tasks attached before go on.
         """
@@ -278,12 +280,9 @@ class SubscriberTable(Generic[T]):
         group: str | None = None,
         ahead: int = 0,
     ) -> None:
-        if group is not None:
-            check_group(group, ahead)
-            if history:
-                raise TypeError("a member of a group gets no history: others have had it")
-        elif ahead:
-            raise TypeError("ahead says how much a member of a group has at a time: give group=")
+        check_group(group, ahead)
+        if group is not None and history:
+            raise TypeError("a member of a group gets no history: others have had it")
         if finalizers.later(self._attach, task, history, names, group, ahead):
             return
         self.registry._wake()
@@ -452,7 +451,9 @@ class SubscriberTable(Generic[T]):
         ahead: int,
     ) -> Stream[Any]:
         if group is not None and not (maxsize is None and overflow is None and not latest):
-            raise TypeError("a stream of a group is bounded by ahead=, not by maxsize or overflow")
+            raise TypeError(
+                "a stream of a group is bounded by ahead=: it takes no maxsize, overflow or latest"
+            )
         if latest and not (maxsize is None and overflow is None):
             raise TypeError("latest=True keeps one message: it takes no maxsize and no overflow")
         wake, size = self.registry._wake, 1000 if maxsize is None else maxsize

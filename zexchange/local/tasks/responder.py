@@ -30,6 +30,16 @@ def failed(error: BaseException) -> Outcome:
     return Outcome("failed", error=name, text=str(error)[:TEXT_MOST], cause=error)
 
 
+def _loop_of(fn: object) -> eventloops.LoopBinding:
+    """Return the event loop that runs on this thread."""
+    if eventloops.running() is None:
+        raise RuntimeError(
+            f"{fn!r} is async, and no event loop runs on this thread: declare it as a responder in"
+            " a coroutine of the loop that is to run it"
+        )
+    return eventloops.home()
+
+
 class Responder:
     """A function that answers the questions of one exchange.
 
@@ -55,7 +65,7 @@ class Responder:
         self._fn: Callable[..., Any] = fn
         self._with_headers = isinstance(fn, WithHeaders)
         self._most = most
-        self._home = eventloops.home() if self.is_async else None
+        self._home = _loop_of(fn) if self.is_async else None
         self._running = 0
         """How many questions an async function works on. Only its loop changes it."""
 

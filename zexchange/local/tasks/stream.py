@@ -34,7 +34,8 @@ class Delivery(Generic[T]):
         name: the exchange it was sent on.
         msg: the message.
         origin: the id of the node on which it was sent, None for this process.
-        seq: its number at that node on that exchange, None for this process.
+        seq: its number at that node on that exchange, None for this process, and for a member of a
+            group.
         sent_at: when it was sent, in seconds since the epoch, by the sender's clock.
         headers: the headers that it was sent with; empty without any.
         redelivered: whether another member of the group may have handled it already; False for
