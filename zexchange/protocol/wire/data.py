@@ -4,7 +4,8 @@ The first byte tells three kinds of frame apart: ``\x01`` data, ``\x02`` control
 ``\xff`` ready. docs/PROTOCOL.md describes them byte by byte. For any bytes that arrive, the only
 error raised here is `DecodeError`.
 
-What is written and what is read are in one file, so that each layout is described once.
+The code that writes a layout and the code that reads it are in one file, so that each layout is
+described once.
 """
 
 import struct
