@@ -1,4 +1,7 @@
-"""What keys may do with groups, in a mesh and behind a hub, tried by nodes that keep to no rule."""
+"""What keys may do with groups and requests, in a mesh and behind a hub.
+
+It is tried by nodes that keep to no rule.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +12,7 @@ from tests.net.conftest import Joiner, publish
 from tests.net.keyedhubs import Huber, behind, carried
 from tests.net.keyrings import Keyrings
 from tests.support import PATIENCE, eventually
-from zexchange import Node, Registry, to_call
+from zexchange import Node, NoResponders, Registry, to_call
 from zexchange.groups.intake import Progress
 from zexchange.protocol.codec.values import encode
 from zexchange.protocol.wire.jobs import Jobs, jobs_head, progress_frame
@@ -200,3 +203,16 @@ def test_forged_reports_are_rejected(three: Callable[[str], Three]) -> None:
     assert sorted(south.get(PATIENCE) for _ in range(4)) == [0, 1, 2, 3]
     south.close()
     eventually(lambda: not near.stats().groups[0].under_way)
+
+
+def test_who_may_ask_and_who_may_answer(three: Callable[[str], Three]) -> None:
+    """Asking takes the right to publish, and answering that to subscribe; a reply takes neither."""
+    there = three('[south]\npublish = ["ask.**"]\nsubscribe = ["answer.**"]')
+    north, south = there.north[1], there.south[1]
+    for asker, responder, name in ((south, north, "ask.x"), (north, south, "answer.x")):
+        responder.get("secret").responder(lambda msg: "a secret")
+        responder.get(name).responder(lambda msg: 2 * msg)
+        assert asker.get(name).request(4, PATIENCE, PATIENCE) == 8
+        with pytest.raises(NoResponders):
+            asker.get("secret").request(4, PATIENCE)
+        responder.get("secret").detach(responder.get("secret").subscribers[0])
