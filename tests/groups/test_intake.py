@@ -90,7 +90,7 @@ class Way(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: GroupQueue[int, Job] = GroupQueue(MANY, MANY)
+        self.queue: GroupQueue[int, Job] = GroupQueue(MANY, MANY, 0.0)
         self.now = 0.0
         self.sent = self.stints = 0
         self.intakes: dict[str, Intake] = {}

@@ -14,7 +14,7 @@ MANY = 1 << 40
 
 
 def queue_of(*members: str, count_most: int = MANY) -> GroupQueue[str, Job]:
-    queue: GroupQueue[str, Job] = GroupQueue(count_most, MANY)
+    queue: GroupQueue[str, Job] = GroupQueue(count_most, MANY, 0.0)
     for member in members:
         queue.join(member, 0.0)
     return queue
@@ -79,8 +79,13 @@ def test_without_members_jobs_are_kept_for_a_while_then_lost() -> None:
     assert len(queue) == 0
 
 
-def test_a_group_that_never_had_a_member_does_not_end() -> None:
-    assert queue_of().expire(1e9) is None
+def test_a_queue_that_no_member_comes_to_ends_as_well() -> None:
+    queue = queue_of()
+    put(queue, 1)
+    assert queue.expire(PATIENCE - 0.1) is None
+    lost = queue.expire(PATIENCE)
+    assert lost is not None
+    assert [job.msg for job in lost] == [1]
 
 
 def test_what_nobody_takes_is_dropped_from_the_oldest_on() -> None:
@@ -89,7 +94,7 @@ def test_what_nobody_takes_is_dropped_from_the_oldest_on() -> None:
     put(queue, 1, 2)
     assert queue.full
     assert [job.msg for job in queue.put(Job(3))] == [1]
-    queue = GroupQueue(MANY, 100)
+    queue = GroupQueue(MANY, 100, 0.0)
     assert queue.put(Job("large", 60)) == []
     assert [job.msg for job in queue.put(Job("larger", 200))] == ["large"]
     assert len(queue) == 1
@@ -180,7 +185,7 @@ class Sharing(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: GroupQueue[int, Job] = GroupQueue(MANY, MANY)
+        self.queue: GroupQueue[int, Job] = GroupQueue(MANY, MANY, 0.0)
         self.now = 0.0
         self.sent = 0
         self.members: dict[int, list[int]] = {}

@@ -373,6 +373,40 @@ def test_a_thread_waits_for_a_group_that_is_far_behind(
     eventually(lambda: worker.got == list(range(200)))
 
 
+@pytest.mark.parametrize("key", ["x", "*"])
+def test_a_group_whose_worker_has_just_left_is_owed_messages(registry: Registry, key: str) -> None:
+    """Also where nothing was sent to it before, until nobody has come for some time."""
+    now = 0.0
+    registry.monotonic = lambda: now
+    place = registry.get(key) if key == "x" else registry.match(key)
+    first, second = Worker(), Worker()
+    place.attach(first, group="workers")
+    place.detach(first)
+    now += PATIENCE - 0.1
+    registry.get("x").send(1)
+    assert group(registry).owed == 1
+    place.attach(second, group="workers")
+    eventually(lambda: second.got == [1])
+    place.detach(second)
+    now += PATIENCE
+    registry._groups().tick()
+    registry.get("y").send(2)
+    assert registry.get("y").stats().groups == ()
+    assert registry._groups()._left == {}
+
+
+def test_groups_that_were_left_are_remembered_up_to_a_bound(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest are forgotten first."""
+    monkeypatch.setattr("zexchange.local.sharing.roster.LEFT_MOST", 3)
+    for n in range(5):
+        worker = Worker()
+        registry.get(f"x.{n}").attach(worker, group="workers")
+        registry.get(f"x.{n}").detach(worker)
+    assert list(registry._groups()._left) == [(f"x.{n}", "workers") for n in (2, 3, 4)]
+
+
 def test_what_nobody_takes_is_lost_and_told(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,8 +28,8 @@ as many of the jobs before it as would have taken `TARGET`. It stays between `LE
 The member acknowledges up to a number. It may say as well that it never got jobs after a number;
 these are then sent to it again.
 
-**Nobody there.** When the last member goes, the queue stays for `PATIENCE` seconds; after that the
-group is no more.
+**Nobody there.** A queue without members stays for `PATIENCE` seconds; after that the group is no
+more.
 """
 
 from collections import deque
@@ -128,9 +128,10 @@ class GroupQueue(Generic[M, J]):
     Args:
         count_most: how many jobs may be owed.
         bytes_most: how many bytes they may have together.
+        alone_since: since when there has been no member.
     """
 
-    def __init__(self, count_most: int, bytes_most: int) -> None:
+    def __init__(self, count_most: int, bytes_most: int, alone_since: float) -> None:
         self._count_most = count_most
         self._bytes_most = bytes_most
         self._owed = deque[J]()
@@ -138,7 +139,7 @@ class GroupQueue(Generic[M, J]):
         self._members: dict[M, _Member[J]] = {}
         self._ring = list[M]()
         """The members in turn: the one that is next comes first."""
-        self._alone_since: float | None = None
+        self._alone_since: float | None = alone_since
 
     def __len__(self) -> int:
         """Return how many jobs are owed, without those under way."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...groups.intake import Progress
+from ...groups.queue import PATIENCE
 from ...names import Patterns, is_pattern, matches
 from ..process.fork import Lock, track
 from ..tasks.stream import Delivery
@@ -64,14 +65,22 @@ class GroupHost(Protocol):
         """Take note that this process has a member more or fewer."""
 
 
+LEFT_MOST = 10_000
+"""Groups without members, by name or pattern, that are remembered for a while."""
 DUE_AFTER = 5.0
 """Seconds after which a sender lets time pass, if no node has."""
+
+
+def everything(name: str) -> bool:
+    """Return True: there are no permissions inside a process."""
+    return True
 
 
 class LocalMember:
     """A member of this process, as senders of this process see it."""
 
     encodes = None
+    admits = staticmethod(everything)
 
     def __init__(self, member: Member, monotonic: Callable[[], float]) -> None:
         self.member = self.identity = member
@@ -94,10 +103,6 @@ class LocalMember:
             items = [member.form(_delivery(share.name, job)) for job in jobs]
         supply.take(stint, first, items)
         self.member.wake()
-
-    def admits(self, name: str) -> bool:
-        """Return True: there are no permissions inside a process."""
-        return True
 
     def forget(self, shares: Iterable[Share]) -> None:
         """Forget the stints of shares that are no more."""
@@ -157,6 +162,10 @@ class _Index:
             else:
                 self._covering.discard(key)
 
+    def has(self, key: str, group: str) -> bool:
+        """Return whether a group has members at a name or pattern."""
+        return any(receiver.group == group for receiver in self._named.get(key, ()))
+
     def on(self, name: str) -> list[Receiver]:
         """Return the receivers of an exchange."""
         found = itertools.chain(self._named.get(name, ()), *self._covering.covering(name))
@@ -181,6 +190,9 @@ class Roster:
         self._here: dict[Member, LocalMember] = {}
         self._shares: dict[str, dict[str, Share]] = {}
         """By exchange and group."""
+        self._left: dict[tuple[str, str], tuple[float, Callable[[str], bool]]] = {}
+        """By key and group: when the last member left, and which exchanges it was for. Messages
+        for the group are kept for some time, also where nothing was sent to it before."""
         self._turn = itertools.count()
         self.due_at = 0.0
         """When a sender is to let time pass, in seconds since the epoch: a process may have no node
@@ -190,7 +202,7 @@ class Roster:
     def _after_fork(self) -> None:
         """Keep the members of this process, and forget all others, and all that is owed."""
         here, self._here, self._index = list(self._here), {}, _Index()
-        self._shares = {}
+        self._shares, self._left = {}, {}
         for member in here:
             self._here[member] = LocalMember(member, self._host.monotonic)
             self._index.add(self._here[member])
@@ -227,6 +239,7 @@ class Roster:
         for receiver in receivers:
             with self._lock.lock:
                 self._index.add(receiver)
+                self._left.pop((receiver.key, receiver.group), None)
                 shares = self._shares_of(receiver)
             for share in shares:
                 share.join(receiver)
@@ -238,6 +251,7 @@ class Roster:
         for receiver in receivers:
             with self._lock.lock:
                 self._index.remove(receiver)
+                self._leave(receiver)
                 shares = self._shares_of(receiver)
                 others = [(share, self._other(receiver, share.name)) for share in shares]
             for share, other in others:
@@ -246,6 +260,35 @@ class Roster:
                     share.join(other)
                 share.pump()
             self._host._reroute(receiver.key)
+
+    def _leave(self, receiver: Receiver) -> None:
+        """Remember a group that has no members any longer. The caller holds the lock."""
+        place = receiver.key, receiver.group
+        if not self._index.has(*place):
+            self._left.pop(place, None)  # the newest is last
+            self._left[place] = self._host.monotonic(), receiver.admits
+            if len(self._left) > LEFT_MOST:
+                del self._left[next(iter(self._left))]
+
+    def _left_on(self, name: str) -> dict[str, float]:
+        """Return the groups of an exchange whose last member has left, and when it did."""
+        return {
+            group: since
+            for (key, group), (since, admits) in self._left.items()
+            if matches(key, name) and admits(name)
+        }
+
+    def _forget_left(self) -> list[str]:
+        """Forget the groups that nobody came back to; return their names and patterns."""
+        gone = list[str]()
+        now = self._host.monotonic()
+        with self._lock.lock:
+            for place, (since, _) in list(self._left.items()):
+                if now - since < PATIENCE:
+                    break
+                del self._left[place]
+                gone.append(place[0])
+        return gone
 
     def _other(self, receiver: Receiver, name: str) -> Receiver | None:
         """Return the same member in another federation, if it is met there."""
@@ -270,6 +313,8 @@ class Roster:
             found = self._index.on(name)
             groups = dict.fromkeys(receiver.group for receiver in found)
             groups |= dict.fromkeys(self._shares.get(name, ()))
+            if self._left:
+                groups |= dict.fromkeys(self._left_on(name))
             shares = [self._share(name, group, found) for group in groups]
         return tuple([Sender(s, self._host.time, declared, self) for s in shares])
 
@@ -283,7 +328,11 @@ class Roster:
         share = self._shares.get(name, {}).get(group)
         if share is None or share.over:
             host = self._host
-            share = Share(name, group, host.monotonic, host.event, host._may_wait, self._lost)
+            left = self._left_on(name) if self._left else {}
+            share = Share(
+                *(name, group, host.monotonic, host.event, host._may_wait, self._lost),
+                left.get(group, host.monotonic()),
+            )
             self._shares.setdefault(name, {})[group] = share
             members = [receiver for receiver in there if receiver.group == group]
             # Each exchange begins with another member: many are sent on once only.
@@ -320,6 +369,8 @@ class Roster:
     def tick(self) -> None:
         """Let time pass: once a second is often enough. Any thread, with no lock held."""
         self.due_at = self._host.time() + DUE_AFTER
+        for key in self._forget_left() if self._left else ():
+            self._host._reroute(key)
         over = list[Share]()
         for share in self.shares():
             share.tick()

@@ -104,8 +104,9 @@ class Receiver(Protocol):
         """Encodes a parcel, and returns its size in bytes; None for a member of this process."""
         ...
 
-    def admits(self, name: str) -> bool:
-        """Return whether the member may get messages of an exchange."""
+    @property
+    def admits(self) -> Callable[[str], bool]:
+        """Returns whether the member may get messages of an exchange; outlives the member."""
         ...
 
     def hand(self, share: "Share", stint: int, first: int, jobs: Sequence[Parcel]) -> None:
@@ -122,6 +123,7 @@ class Share:
         event: makes an event by which senders wait.
         may_wait: returns whether the calling thread may wait for members.
         lost: called with the numbers of the first and the last of some jobs that are lost.
+        alone_since: since when there has been no member, by that clock.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Share:
         event: Callable[[], threading.Event],
         may_wait: Callable[[], bool],
         lost: Callable[["Share", int, int], None],
+        alone_since: float,
     ) -> None:
         self.name = name
         self.group = group
@@ -140,11 +143,15 @@ class Share:
         self._may_wait = may_wait
         self._lost = lost
         self.room = _Room(self)
-        track(self)._after_fork()
+        track(self)._begin(alone_since)
 
     def _after_fork(self) -> None:
         """Leave all jobs to the parent, which has them as well."""
-        self._queue: GroupQueue[int, Parcel] = GroupQueue(OWED_MOST, OWED_BYTES)
+        self._begin(self._monotonic())
+
+    def _begin(self, alone_since: float) -> None:
+        """Begin with nothing."""
+        self._queue: GroupQueue[int, Parcel] = GroupQueue(OWED_MOST, OWED_BYTES, alone_since)
         self._events = deque[Callable[[float], None]]()
         self._gone = deque[Parcel]()
         self._done = list[Parcel]()

@@ -66,7 +66,8 @@ class RemoteMember:
         self.identity = (peer.hello.registry or peer.id, member.number)
         self._groups = groups
         # A peer whose rights change leaves, and comes again.
-        self.subscribe = peer.rights.subscribe
+        subscribe, federated = peer.rights.subscribe, groups.federated
+        self.admits = lambda name: permitted(subscribe, name) and federated(name)
 
     def __repr__(self) -> str:
         return f"<member {self.number} of {self.group!r} at {self.node.hex()[:8]}>"
@@ -75,10 +76,6 @@ class RemoteMember:
     def encodes(self) -> Callable[[Parcel], int] | None:
         """Encodes a parcel."""
         return encode_parcel
-
-    def admits(self, name: str) -> bool:
-        """Return whether the peer may subscribe to an exchange that takes part."""
-        return permitted(self.subscribe, name) and self._groups.federated(name)
 
     def hand(self, share: Share, stint: int, first: int, jobs: Sequence[Parcel]) -> None:
         """Publish jobs under the token of the peer."""
