@@ -56,7 +56,7 @@ PACKAGES = {
     "local": [{"process"}, {"tasks"}, {"typed"}, {"history", "sharing"}, {""}],
     "protocol": [
         {"wire", "elapsed", "rate_limit", "timing", "unanswered"},
-        {"codec", "requests", "security"},
+        {"codec", "requests", "security", "traffic"},
         {"hub", "interest"},
         {"delivery"},
         {"session"},

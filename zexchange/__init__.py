@@ -65,6 +65,7 @@ from .protocol.session.events import (
     PeerSlow,
     Rejected,
 )
+from .protocol.traffic.traffic import ExchangeTraffic, NodeTraffic, Traffic
 from .protocol.wire.messages import Label
 
 __version__ = "0.1.0"
@@ -83,6 +84,7 @@ __all__ = [
     "Exchange",
     "ExchangeError",
     "ExchangeStats",
+    "ExchangeTraffic",
     "Finding",
     "GroupStats",
     "InsecureEndpoint",
@@ -97,6 +99,7 @@ __all__ = [
     "NoResponders",
     "Node",
     "NodeStats",
+    "NodeTraffic",
     "NotASubscriber",
     "NotAttached",
     "NotReady",
@@ -121,6 +124,7 @@ __all__ = [
     "TaskFailed",
     "TooFewDescriptors",
     "TooManyDeferred",
+    "Traffic",
     "Unknown",
     "Unreachable",
     "View",

@@ -193,6 +193,20 @@ class Ring:
         """Return the peers that hold the oldest frame of all, so that nothing is evicted."""
         return set(self._order[0].waiting) if self._order else set()
 
+    def oldest_held(self) -> dict[str, tuple[int, set[bytes]]]:
+        """Return, by exchange, the first number that is held, and the peers that hold it.
+
+        Any thread, without the caller's lock: exchanges may be of different moments.
+        """
+        found: dict[str, tuple[int, set[bytes]]] = {}
+        for name, held in list(self._held.items()):
+            try:
+                frame = held[0]
+            except IndexError:  # acknowledged just now
+                continue
+            found[name] = frame.first, frame.waiting.copy()
+        return found
+
     def held(self) -> dict[str, int]:
         """Return the exchanges with held frames, each with the number of its last held message.
 

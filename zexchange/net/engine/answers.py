@@ -6,9 +6,10 @@ Runs on the control thread, after the session has checked that the answer comes 
 from ...history import Body
 from ...protocol.delivery.conflation import Offers
 from ...protocol.session.session import Answer, Session
-from ...protocol.wire.messages import Ack, Recalled, Replayed
+from ...protocol.wire.messages import Ack, Counted, Recalled, Replayed
 from ..inbound.receiver import Receiver
 from ..outbound.window import Window
+from .traffic import TrafficLooks
 
 PENDING_BYTES = 64 << 20
 """Most bytes of replayed frames that may wait for the data thread."""
@@ -37,8 +38,16 @@ class _Pending:
 class Answers:
     """Passes on answers, and the replayed frames that come with them."""
 
-    def __init__(self, session: Session, inbound: Receiver, window: Window, latest: Offers) -> None:
+    def __init__(
+        self,
+        session: Session,
+        inbound: Receiver,
+        window: Window,
+        latest: Offers,
+        traffic: TrafficLooks,
+    ) -> None:
         self._session = session
+        self._traffic = traffic
         self._inbound = inbound
         self._window = window
         self._latest = latest
@@ -58,6 +67,9 @@ class Answers:
                 self._inbound.with_peer_receiver(
                     peer, lambda there: there.history_fetcher.recounted(request, ranges)
                 )
+
+            case Counted(peer):
+                self._traffic.take(peer, answer)
 
     def acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
         """Release what a peer has acknowledged; tell the session if the peer is no longer slow."""

@@ -58,6 +58,7 @@ from ..transport.dns import Resolver
 from ..transport.endpoints import HUB_PREFIX, parse_tcp
 from ..transport.threads import Ready
 from .answers import Answers
+from .counting import NodeCounts
 from .environment import NodeEnvironment
 from .executor import EffectExecutor
 from .groups import NodeGroups
@@ -65,6 +66,7 @@ from .hub_client import HubClient
 from .memory import Memory
 from .requests import NodeRequests
 from .slow_peers import SlowPeerMonitor
+from .traffic import TrafficLooks
 from .watchdog import Watchdog
 
 TICK = 0.1
@@ -197,7 +199,13 @@ class Engine(ReceiverEvents):
     def _make_controls(self, events: Exchange[Event]) -> None:
         """Make the control sockets, and the parts that handle what arrives there."""
         guard, session, world = self._guard, self.session, self.world
-        self._answers = Answers(session, self.inbound, self.outbound.window, self.outbound.latest)
+        self.counts = NodeCounts(
+            *(session, self.outbound, self.bridges, self.inbound),
+            *(self.registry, self.scope, self.watch, world),
+        )
+        self.traffic = TrafficLooks(session, self.counts, self._say, world.monotonic)
+        window, latest = self.outbound.window, self.outbound.latest
+        self._answers = Answers(session, self.inbound, window, latest, self.traffic)
         wires = self._sockets, self._poller, self._lookups, self._router, session, self._answers
         clock = world.monotonic
         hubs: HubTransport | None = None
@@ -219,6 +227,7 @@ class Engine(ReceiverEvents):
             self.changed,
             self.watch,
             self.requests,
+            self.counts,
         )
         self.hub_client = hubs and HubClient(
             self.plan.federation,
@@ -321,6 +330,7 @@ class Engine(ReceiverEvents):
     def _leave(self, linger: float) -> None:
         """Say goodbye and close all parts but the data thread. Control thread."""
         self.missing.tell(math.inf)
+        self.counts.end()
         # In the same turn as the goodbye: a peer that found our sockets gone before it heard the
         # goodbye would refuse us, and we would log that.
         self.places.withdraw()
@@ -565,6 +575,8 @@ class Engine(ReceiverEvents):
         self.watch.look(now)
         self.slow_peer_monitor.look(now)
         self.memory.look(now)
+        self.counts.tick(now)
+        self.traffic.tick(now)
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
         if orphans:  # here no lock is held; and it is done even if no exchange is in use any longer

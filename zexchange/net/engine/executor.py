@@ -24,6 +24,7 @@ from ..peering.links import Controls
 from ..transport.dns import Resolver
 from ..transport.probes import Probes
 from ..transport.sync import SignalSafeCondition
+from .counting import NodeCounts
 from .environment import NodeEnvironment
 from .requests import NodeRequests
 from .watchdog import Watchdog
@@ -38,6 +39,8 @@ REQUEST = 16 << 10
 """Bytes that a request counts for at least."""
 RECALL, RECALL_PATTERN = 64 << 10, 1 << 20
 """Bytes that a request for the range of kept numbers counts for: of one name, of a pattern."""
+COUNT, COUNTED = 64 << 10, 16
+"""Bytes that a request for counts counts for, and more for each exchange that is looked at."""
 
 
 @dataclass(eq=False)
@@ -56,6 +59,7 @@ class EffectExecutor:
     changed: SignalSafeCondition
     watch: Watchdog
     requests: NodeRequests
+    counts: NodeCounts
 
     def __post_init__(self) -> None:
         self._requests = TokenBucket(AT_ONCE, A_SECOND)
@@ -98,6 +102,8 @@ class EffectExecutor:
                 self._resend(effect)
             case effects.Recount():
                 self._recount(effect)
+            case effects.TellCounts():
+                self._tell_counts(effect)
             case effects.HaveForgotten(peer, epoch, number, heads):
                 self.outbound.have_forgotten(peer, epoch, number, heads)
             case effects.InterestChanged(keys):
@@ -180,6 +186,12 @@ class EffectExecutor:
                 start = self.outbound.numbering.start
                 ranges = {n: (a - start(n), b - start(n)) for n, (a, b) in ranges.items()}
             self.controls.reply(asked.route, Recalled(self.session.me, asked.request, ranges))
+
+    def _tell_counts(self, asked: effects.TellCounts) -> None:
+        """Answer what flows on some exchanges."""
+        cost = COUNT + COUNTED * len(self.counts)
+        if self._allowed(asked.route, cost, self.world.monotonic()):
+            self.controls.reply(asked.route, self.counts.answer(asked.question, asked.keys))
 
     def _allowed(self, route: Any, cost: int, now: float) -> bool:
         """Return whether a request is answered now. If not, the peer asks again later."""

@@ -16,6 +16,7 @@ from ...protocol.delivery.goal import Goal
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .traffic import Seen
 
 BEACON_EVERY = 0.25
 """Seconds after which a flush asks again which peers have acknowledged what."""
@@ -145,6 +146,13 @@ class NodeWaits:
             )
 
         return self._counted(promised, n, f"nodes receive {name!r}", lambda: self._instead(name))
+
+    def traffic(self, key: str, found: "list[Seen]") -> Wait[None]:
+        """Wait until all nodes have told what flows; ``found`` gets what they have told by then."""
+        engine, looks = self._engine, self._engine.traffic
+        yield from self.run(lambda: looks.look(key))
+        yield from self.until(lambda: looks.answered(key))
+        found.append(engine.changed.look(lambda held: looks.seen(key)))
 
     def _counted(
         self, count: Callable[[], int], n: int, what: str, why: Callable[[], str]

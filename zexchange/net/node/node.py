@@ -9,17 +9,22 @@ be compared.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...imports import importing
 from ...local.process import finalizers
 from ...local.registry import Registry
-from ...names import check_name
+from ...names import check_key, check_name
+from ...protocol.traffic.traffic import Traffic
 from ...seconds import seconds
 from ..doctor.rules import Diagnosis, diagnose
 from ..engine.waits import NodeWaits, Wait, others
 from .lifetime import NodeLifetime
 from .signals import wait_for_end, wait_for_end_here
 from .stats import NodeStats, PeerStatus
+
+if TYPE_CHECKING:
+    from ..engine.traffic import Seen
 
 
 class Node(NodeLifetime):
@@ -161,6 +166,31 @@ class Node(NodeLifetime):
         self._may_wait()
         return self._diagnosis(exchange, timeout)()
 
+    def traffic(self, pattern: str = "**", timeout: float | None = 2.0) -> Traffic:
+        """Return what flows in the federation: `zexchange top`, for a node of this program.
+
+        Every node is asked what it has counted. Rates are those since the last call with the same
+        pattern, so the first call has none; ten seconds after a call that is forgotten. Nobody
+        subscribes to the traffic for this, and this node does not count as a listener. With keys, a
+        node tells only of exchanges to which this one may subscribe.
+
+        Args:
+            pattern: a name or pattern: the exchanges that are asked for.
+            timeout: seconds that nodes have to answer. Of those that do not, ``answered`` is false.
+
+        Raises:
+            InvalidName: ``pattern`` is malformed.
+            RuntimeError: on the data thread and in a running event loop.
+        """
+        found: list[Seen] = []
+        self._wait(timeout, self._steps_to_see(pattern, found))
+        return found[0].traffic()
+
+    @staticmethod
+    def _steps_to_see(pattern: str, found: "list[Seen]") -> Callable[[NodeWaits], Wait[None]]:
+        check_key(pattern)
+        return lambda waiter: waiter.traffic(pattern, found)
+
     def _diagnosis(self, exchange: str, timeout: float) -> Callable[[], Diagnosis]:
         """Return a function that finds out why messages do not arrive, which takes a while."""
         with importing():
@@ -300,6 +330,17 @@ class AsyncNode:
         diagnose = self._node._diagnosis(exchange, timeout)
         await self._node._running().world.aside(lambda: found.append(diagnose()))
         return found[0]
+
+    async def traffic(self, pattern: str = "**", timeout: float | None = 2.0) -> Traffic:
+        """Return what flows in the federation; see `Node.traffic`.
+
+        Raises:
+            InvalidName: ``pattern`` is malformed.
+        """
+        node, found, made = self._node, list["Seen"](), list[Traffic]()
+        await self._wait(timeout, node._steps_to_see(pattern, found))
+        await node._running().world.aside(lambda: made.append(found[0].traffic()))
+        return made[0]
 
     async def run(self) -> None:
         """Wait until the process is told to end, then close; see `Node.run`.

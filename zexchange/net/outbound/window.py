@@ -394,6 +394,14 @@ class Window:
             for name, count in account.counts(numbering).items()
         }
 
+    def oldest_held(self) -> dict[str, tuple[int, set[bytes]]]:
+        """Return, by exchange, the first place that is held, and the peers that hold it.
+
+        Any thread. It takes no lock: senders would wait for a thread that waits for the
+        interpreter's.
+        """
+        return self._ring.oldest_held()
+
     def filled(self) -> tuple[int, int, int]:
         """Return the bytes that are held, the size of the window, and the bytes that are kept."""
         return self._ring.held_bytes, self._ring.window, self._ring.bytes

@@ -40,6 +40,7 @@ from ...protocol.wire.envelopes import (
 from ...protocol.wire.messages import (
     Address,
     Control,
+    Counted,
     Hello,
     Pong,
     Recalled,
@@ -52,7 +53,7 @@ from ..transport.endpoints import HUB_PREFIX, host_of
 from ..transport.sockets import EVENTS, lends
 from .links import Controls, Link, seen_at
 
-ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
+ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled, Counted
 """Messages that arrive on our link to a peer, and not at our own endpoint."""
 
 

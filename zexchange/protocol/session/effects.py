@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..security.permissions import EVERYTHING, Rights
-from ..wire.messages import Control, Replay
+from ..wire.messages import Control, Count, Replay
 from .events import Event
 
 
@@ -173,6 +173,15 @@ class Recount(Effect):
     request: int
     keys: tuple[str, ...]
     places: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TellCounts(Effect):
+    """Tell the peer at ``route`` what flows on the exchanges that ``keys`` cover."""
+
+    route: Any
+    question: Count
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

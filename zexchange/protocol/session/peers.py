@@ -34,7 +34,7 @@ from ..unanswered import (
 )
 from ..wire.envelopes import SCHEME
 from ..wire.limits import MAX_MEMBERS, MAX_RESPONDERS
-from ..wire.messages import ANSWERS, CONFLATES, FORGETS, SHARES, GroupMember, Hello, Pong
+from ..wire.messages import ANSWERS, CONFLATES, COUNTS, FORGETS, SHARES, GroupMember, Hello, Pong
 
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
@@ -242,6 +242,11 @@ class Peer:
     def shares(self) -> bool:
         """Whether the peer knows groups."""
         return SHARES in self.hello.features
+
+    @property
+    def counts(self) -> bool:
+        """Whether the peer tells what flows."""
+        return COUNTS in self.hello.features
 
     @property
     def answers(self) -> bool:

@@ -21,6 +21,8 @@ from ..wire.messages import (
     Ack,
     Bye,
     Control,
+    Count,
+    Counted,
     Forgot,
     Hello,
     Interest,
@@ -42,7 +44,7 @@ from ..wire.messages import (
 from .answering import Answering
 from .authority import Authority
 from .candidates import Candidates
-from .effects import Effect, Probe, Recount, Resend, Resubscribe
+from .effects import Effect, Probe, Recount, Resend, Resubscribe, TellCounts
 from .events import PeerSilent, PeerSlow
 from .forgetting import Forgetting
 from .hub_peers import HubPeers
@@ -60,7 +62,7 @@ from .peers import (
 from .readiness import Readiness
 from .state import Addressed, SessionState
 
-Answer = Ack | Replayed | Recalled
+Answer = Ack | Replayed | Recalled | Counted
 """Messages of a peer that answer what other parts of the engine sent or asked for."""
 
 
@@ -185,7 +187,7 @@ class Session(SessionState):
                 peer.answered(message, now)
             case Ack():
                 return replace(message, positions=self._given(peer, message.positions))
-            case Replayed() | Recalled():
+            case Replayed() | Recalled() | Counted():
                 return message
             case Interest():
                 self.readiness.on_interest(peer, message)
@@ -198,6 +200,8 @@ class Session(SessionState):
                 self._on_replay(peer, message, route)
             case Recall():
                 self._on_recall(peer, message, route)
+            case Count():
+                self._on_count(peer, message, route)
             case Forgot():
                 self.forgetting.on_forgot(peer, message, now)
             case Named():
@@ -243,6 +247,12 @@ class Session(SessionState):
             keys = tuple(restricted([asked.key], tuple(wanted)))
         if route is not None and keys:
             self.do(Recount(route, asked.request, keys, peer.forgets))
+
+    def _on_count(self, peer: Peer, asked: Count, route: Any) -> None:
+        """Judge a question: a peer is told of exchanges to which it may subscribe."""
+        if route is not None:
+            keys = tuple(restricted([asked.key], peer.rights.subscribe))
+            self.do(TellCounts(route, asked, keys))
 
     def slow(self, peer: Peer, slow: bool) -> None:
         """Tell the user and the peer that it acknowledges too slowly, or has caught up."""

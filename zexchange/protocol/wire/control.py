@@ -17,14 +17,15 @@ from .fields import (
     mapping,
     node_id,
     numbers,
+    octets,
     public_key,
     row,
     seconds,
     text,
     texts,
 )
-from .limits import MAX_KEYS, MAX_MEMBERS, MAX_PATTERNS, MAX_RESPONDERS
-from .messages import MAX_ENDPOINT, MAX_LABEL, Address, Control, GroupMember, Label
+from .limits import MAX_COUNTED, MAX_FIGURES, MAX_KEYS, MAX_MEMBERS, MAX_PATTERNS, MAX_RESPONDERS
+from .messages import MAX_ENDPOINT, MAX_LABEL, Address, Control, ExchangeCount, GroupMember, Label
 from .table import WRITTEN, Field, Kind, MessageTable
 
 MAX_ADDRESSES = 16
@@ -79,6 +80,43 @@ def check_group_text(group: str) -> str:
 
 
 _member = row(text, text, count, count, into=_group_member)
+
+
+_COUNTS = text, count, count, count, count, count, count, octets
+
+
+def _exchange_count(value: Any) -> ExchangeCount:
+    """Return the counts of an exchange; those that are left out at the end are 0."""
+    if not items(value):
+        raise DecodeError("counts without the name of an exchange")
+    counts = ExchangeCount(*[read(item) for read, item in zip(_COUNTS, value, strict=False)])
+    key(counts.name)
+    if counts.slowest:
+        node_id(counts.slowest)
+    return counts
+
+
+def _exchange_counts(value: Any) -> tuple[ExchangeCount, ...]:
+    if len(items(value)) > MAX_COUNTED:
+        raise DecodeError(f"counts of up to {MAX_COUNTED} exchanges are told at a time")
+    return tuple(map(_exchange_count, value))
+
+
+def _written_counts(counts: tuple[ExchangeCount, ...]) -> list[list[Any]]:
+    return [list(one[: max(n for n, item in enumerate(one, 1) if item)]) for one in counts]
+
+
+def _slow_peers(value: Any) -> tuple[bytes, ...]:
+    if len(items(value)) > MAX_COUNTED:
+        raise DecodeError(f"a node tells up to {MAX_COUNTED} slow peers")
+    return tuple(map(node_id, value))
+
+
+def _figures(value: Any) -> dict[str, int]:
+    found = numbers(value)
+    if len(found) > MAX_FIGURES:
+        raise DecodeError(f"a node has up to {MAX_FIGURES} figures")
+    return found
 
 
 def _public_keys(value: Any) -> tuple[tuple[bytes, bytes], ...]:
@@ -175,6 +213,25 @@ CONTROL_MESSAGES: MessageTable[Control] = MessageTable(
         "replayed": Kind(messages.Replayed, name=text, first=count, last=count, request=_number),
         "recall": Kind(messages.Recall, request=count, key=text),
         "recalled": Kind(messages.Recalled, request=count, ranges=mapping(text, row(count, count))),
+        "count": Kind(
+            messages.Count,
+            request=count,
+            key=key,
+            began=_number,
+            look=_number,
+            after=Field(text, ""),
+        ),
+        "counted": Kind(
+            messages.Counted,
+            request=count,
+            began=count,
+            look=count,
+            at=seconds,
+            exchanges=Field(_exchange_counts, WRITTEN, _written_counts),
+            more=Field(text, ""),
+            node=Field(_figures, WRITTEN),
+            slow=Field(_slow_peers, ()),
+        ),
         "named": Kind(messages.Named, base=count, names=texts, to=_to),
         "forgot": Kind(messages.Forgot, number=count, to=_to),
         "bye": Kind(messages.Bye, heads=Field(numbers, WRITTEN)),

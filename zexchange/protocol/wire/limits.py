@@ -12,6 +12,10 @@ MAX_RESPONDERS = 1000
 """Exchanges on which one node may answer questions."""
 MAX_MEMBERS = 1000
 """Members of groups that one node may have."""
+MAX_COUNTED = 1000
+"""Exchanges whose counts one node tells in one message."""
+MAX_FIGURES = 100
+"""Figures of a node in such a message."""
 MAX_PATTERNS = 1000
 """Patterns among them: each has to be matched with every name."""
 MAX_INTEREST_BYTES = (4 << 20) - (4 << 10)

@@ -23,7 +23,9 @@ ANSWERS = "request"
 """The feature of a node that knows questions, replies and headers: see `notes` and `replies`."""
 SHARES = "group"
 """The feature of a node that knows groups: see `jobs`."""
-FEATURES = (FORGETS, CONFLATES, ANSWERS, SHARES)
+COUNTS = "count"
+"""The feature of a node that tells what flows: see `Count`."""
+FEATURES = (FORGETS, CONFLATES, ANSWERS, SHARES, COUNTS)
 
 
 MAX_ENDPOINT = 512
@@ -75,6 +77,35 @@ class GroupMember(NamedTuple):
     group: str
     number: int
     ahead: int = 0
+
+
+class ExchangeCount(NamedTuple):
+    """What has flowed on one exchange at one node, counted from some moment on.
+
+    Attributes:
+        name: the exchange.
+        sent: messages that were sent on it there.
+        bytes: of the frames that left the node for them.
+        received: messages of others that its tasks were given.
+        lost: messages of others that it reports as lost.
+        conflated: messages of others that a newer one replaced.
+        waiting: messages that the slowest receiver has not acknowledged.
+        slowest: the id of that receiver, empty if all is acknowledged.
+    """
+
+    name: str
+    sent: int = 0
+    bytes: int = 0
+    received: int = 0
+    lost: int = 0
+    conflated: int = 0
+    waiting: int = 0
+    slowest: bytes = b""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing has flowed, or the node has forgotten the exchange."""
+        return not any(self[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +305,41 @@ class Recalled(Control):
 
     request: int
     ranges: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Control):
+    """How much has flowed at you, on every exchange that ``key`` covers?
+
+    ``request`` is a number that I chose, for the answer. Leave out what has not changed since your
+    ``look``, of the counting that you ``began``; with 0, nothing. Leave out names up to ``after``.
+    """
+
+    request: int
+    key: str
+    began: int = 0
+    look: int = 0
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted(Control):
+    """The answer: a part of it, in the order of names, which ends at the name ``more``.
+
+    The counts are those of my ``look``, which was at ``at``, in seconds on a clock of mine that is
+    never set. Those of bytes, and of what is sent to nobody else, begin again whenever I have
+    ``began`` to count. An exchange without counts is one that I have forgotten. ``more`` is empty
+    in the last part. ``node`` has figures of the node by name: see `PROTOCOL.md`.
+    """
+
+    request: int
+    began: int
+    look: int
+    at: float
+    exchanges: tuple[ExchangeCount, ...] = ()
+    more: str = ""
+    node: dict[str, int] = field(default_factory=dict[str, int])
+    slow: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
