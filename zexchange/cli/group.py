@@ -33,6 +33,7 @@ from .respond import respond
 from .send import send
 from .tail import tail
 from .text import as_flags
+from .top import top
 
 INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
@@ -89,7 +90,7 @@ def commands() -> None:
     """Be the group of all commands; click calls this before each of them."""
 
 
-for _command in (demo, doctor, hub, keygen, peers, request, respond, send, tail):
+for _command in (demo, doctor, hub, keygen, peers, request, respond, send, tail, top):
     commands.add_command(_command)
 
 

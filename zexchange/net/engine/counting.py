@@ -135,8 +135,14 @@ class NodeCounts:
         for name in dict.fromkeys((*sent, *received)):
             there, (messages, peer) = received.get(name, nothing), waiting.get(name, nobody)
             yield ExchangeCount(
-                *(name, sent.get(name, 0), size.get(name, 0)),
-                *(there.received, there.lost, there.conflated, messages, peer),
+                name,
+                sent.get(name, 0),
+                size.get(name, 0),
+                there.received,
+                there.lost,
+                there.conflated,
+                messages,
+                peer,
             )
 
     def _received(self) -> dict[str, ReceiveCounts]:

@@ -220,9 +220,9 @@ def rate_of(before: ExchangeCount | None, now: ExchangeCount, seconds: float) ->
     A count that has become smaller has begun at 0 again.
     """
     if before is None:
-        return Rate(now.sent / seconds, now.bytes / seconds, now.received / seconds)
+        return Rate(now.sent / seconds, now.size / seconds, now.received / seconds)
     sent = now.sent - before.sent if now.sent >= before.sent else now.sent
-    size = now.bytes - before.bytes if now.bytes >= before.bytes else now.bytes
+    size = now.size - before.size if now.size >= before.size else now.size
     received = now.received - before.received
     if received < 0:
         received = now.received

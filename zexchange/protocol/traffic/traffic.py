@@ -1,4 +1,4 @@
-"""What `Node.traffic` returns: what flows in a federation, exchange by exchange and node by node."""
+"""What `Node.traffic` returns: what flows in a federation, by exchange and by node."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -172,7 +172,7 @@ def _node(member: Member, told: Told | None, sums: dict[str, _Sum]) -> NodeTraff
         if row.sent:
             total.senders.append(node)
             total.sent += row.sent
-            total.bytes += row.bytes
+            total.bytes += row.size
         total.received += row.received
         total.lost += row.lost
         total.conflated += row.conflated

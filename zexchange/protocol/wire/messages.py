@@ -85,7 +85,7 @@ class ExchangeCount(NamedTuple):
     Attributes:
         name: the exchange.
         sent: messages that were sent on it there.
-        bytes: of the frames that left the node for them.
+        size: bytes of the frames that left the node for them.
         received: messages of others that its tasks were given.
         lost: messages of others that it reports as lost.
         conflated: messages of others that a newer one replaced.
@@ -95,7 +95,7 @@ class ExchangeCount(NamedTuple):
 
     name: str
     sent: int = 0
-    bytes: int = 0
+    size: int = 0
     received: int = 0
     lost: int = 0
     conflated: int = 0

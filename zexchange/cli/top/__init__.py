@@ -1,0 +1,5 @@
+"""`zexchange top`: what flows in a federation, live."""
+
+from .command import top
+
+__all__ = ["top"]
