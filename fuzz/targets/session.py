@@ -73,6 +73,14 @@ def _hello(s: Script, sender: bytes) -> v.Hello:
     )
 
 
+def _count(me: bytes) -> v.Count:
+    return v.Count(me, 1, "x.**")
+
+
+def _counted(me: bytes) -> v.Counted:
+    return v.Counted(me, 1, 1, 1, 1.0, (v.ExchangeCount("x", 1),), "x")
+
+
 MESSAGES: tuple[Callable[[Script, bytes], v.Control], ...] = (
     _hello,
     lambda s, me: v.Welcome(me, _hello(s, me), ((NODES[3], (v.Address(*ENDPOINTS[:2]),)),)),
@@ -84,7 +92,7 @@ MESSAGES: tuple[Callable[[Script, bytes], v.Control], ...] = (
     lambda s, me: v.Recall(me, s.number(), s.of(KEYS)),
     lambda s, me: v.Recalled(me, s.number(), {key: (1, s.number()) for key in s.wanted()}),
     lambda s, me: v.Bye(me, {key: s.number() for key in s.wanted()}),
-    lambda s, me: (v.Pong, v.Resync, v.Stranger)[s.take() % 3](me),
+    lambda s, me: (v.Pong, v.Resync, v.Stranger, _count, _counted)[s.take() % 5](me),
     lambda s, me: v.Refuse(me, ("self", "version", "?")[s.take() % 3]),
 )
 

@@ -118,6 +118,26 @@ CONTROL: dict[str, v.Control] = {
     "ping, of one that tells names": v.Ping(ONE, 3, 2, 2, TWO, 40),
     "named": v.Named(ONE, 40, ("orders.eu.new",), TWO),
     "recalled": v.Recalled(ONE, 3, {"metrics.cpu": (2, 70_000)}),
+    "hello, of a node that counts": dataclasses.replace(HELLO, features=("forget", "count")),
+    "count": v.Count(ONE, 3, "metrics.**"),
+    "count, the next part": v.Count(ONE, 4, "metrics.**", 2, 17, "metrics.cpu"),
+    "counted": v.Counted(
+        TWO,
+        3,
+        2,
+        18,
+        1234.5,
+        (
+            v.ExchangeCount("metrics.cpu", 70_000, 4_200_000, waiting=12, slowest=ONE),
+            v.ExchangeCount("metrics.disk", received=500, lost=2, conflated=1),
+            v.ExchangeCount("metrics.gone"),
+        ),
+        node={"exchanges": 2, "peers": 1, "used": 0, "window": 2**23, "waited": 250_000},
+        slow=(ONE,),
+    ),
+    "counted, a part": v.Counted(
+        TWO, 3, 2, 18, 1234.5, (v.ExchangeCount("metrics.cpu", 1),), "metrics.cpu"
+    ),
     "ack, to a node": v.Ack(ONE, {"prices": 70_000}, TWO),
     "bye": v.Bye(ONE, {"orders.new": 1, "prices": 2**33}),
 }

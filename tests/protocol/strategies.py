@@ -27,6 +27,11 @@ some_names = st.lists(names, max_size=4).map(tuple)
 moments = st.integers(0, 2**51).map(lambda microseconds: microseconds / 1e6)
 
 federations = names.filter(is_name)
+counts = st.lists(
+    st.builds(v.ExchangeCount, names.filter(is_name), *[numbers] * 6, receivers), max_size=3
+).map(tuple)
+figures = st.dictionaries(words, numbers, max_size=3)
+slow = st.lists(node_ids, max_size=2).map(tuple)
 group_members = st.lists(
     st.builds(v.GroupMember, names, names, numbers, st.integers(0, MOST)), max_size=3
 ).map(tuple)
@@ -77,6 +82,10 @@ controls = st.one_of(
     st.builds(v.Replayed, node_ids, words, numbers, numbers, numbers),
     st.builds(v.Recall, node_ids, numbers, words),
     st.builds(v.Recalled, node_ids, numbers, ranges),
+    st.builds(v.Count, node_ids, numbers, names.filter(is_name), numbers, numbers, words),
+    st.builds(
+        v.Counted, node_ids, numbers, numbers, numbers, moments, counts, words, figures, slow
+    ),
     st.builds(v.Named, node_ids, numbers, some_names, receivers),
     st.builds(v.Forgot, node_ids, numbers, receivers),
     st.builds(v.Bye, node_ids, heads),

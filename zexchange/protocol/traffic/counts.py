@@ -106,5 +106,5 @@ class Counts:
             if len(found) >= MAX_COUNTED or size >= PART_BYTES:
                 return tuple(found), found[-1].name
             found.append(row)
-            size += len(name) + ROW_BYTES
+            size += len(name.encode()) + ROW_BYTES
         return tuple(found), ""
