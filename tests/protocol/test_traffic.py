@@ -186,6 +186,76 @@ def test_many_exchanges_come_in_parts() -> None:
     assert {e.messages_per_second for e in shown(table).exchanges} == {10.0}
 
 
+def parts_of(table: TrafficTable, counts: Counts, between: Callable[[], None]) -> None:
+    """Look at a node with something done after each part of its answer."""
+    question = table.look(NODE, 0.0)
+    while question is not None:
+        told = answer(counts, question)
+        between()
+        question = table.take(NODE, told, 0.0)
+
+
+def test_what_changes_between_two_parts_is_told_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look goes on from that of the first part."""
+    monkeypatch.setattr(counts_module, "MAX_COUNTED", 1)
+    table, counts = new_table(), begun(rows(a=1, b=1))
+    parts_of(table, counts, lambda: counts.take(rows(a=9, b=9), counts.at + 1))
+    assert {name: row.sent for name, row in table.told[NODE].rows.items()} == {"a": 1, "b": 9}
+    look(table, counts)
+    assert {name: row.sent for name, row in table.told[NODE].rows.items()} == {"a": 9, "b": 9}
+
+
+def test_parts_of_the_same_look_as_before_keep_their_rates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If one part is of a new look and another one is not, each has the rate of its own."""
+    monkeypatch.setattr(counts_module, "MAX_COUNTED", 1)
+    table, counts = new_table(), begun(rows(a=1, b=1, c=1))
+    look(table, counts)
+    counts.take(rows(a=3, b=3, c=3), at=2.0)
+    look(table, counts)
+    # The first part is asked for once more: its `a` is of the same moment, the rest of a later one.
+    looked = table.look(NODE, 0.0)
+    assert looked is not None
+    told = Counted(NODE, looked.request, counts.began, counts.look, 2.0, (), "a")
+    following = table.take(NODE, told, 0.0)
+    counts.take(rows(a=3, b=3, c=4), at=3.0)
+    while following is not None:
+        following = table.take(NODE, answer(counts, following), 0.0)
+    rates = {e.name: e.messages_per_second for e in shown(table).exchanges}
+    assert rates == {"a": 2.0, "b": 0.0, "c": 1.0}
+
+
+def test_the_parts_of_a_new_counting_have_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look of another counting says nothing of this one, whatever its number."""
+    monkeypatch.setattr(counts_module, "MAX_COUNTED", 1)
+    table, counts = new_table(), begun(rows(a=1, b=1))
+    counts.take(rows(a=2, b=1), at=2.0)
+    look(table, counts)
+    counts.begin()
+    for n in range(3):
+        counts.take(rows(a=10 + n, b=10), at=3.0 + n)
+    assert set(look(table, counts).rows) == {"a", "b"}
+    assert table.told[NODE].rows["b"].sent == 10
+
+
+def test_answers_that_come_late_or_twice_are_dropped() -> None:
+    """Only the answer to the last question counts."""
+    table, counts = new_table(), begun(rows(a=1))
+    first = table.look(NODE, 0.0)
+    assert first is not None
+    late = answer(counts, first)
+    table.take(NODE, late, 0.0)
+    counts.take(rows(a=4), at=2.0)
+    second = table.look(NODE, 1.0)
+    assert second is not None
+    table.take(NODE, late, 1.0)
+    assert table.looking(NODE)
+    table.take(NODE, answer(counts, second), 1.0)
+    table.take(NODE, answer(counts, second), 1.0)
+    assert shown(table).exchanges[0].messages_per_second == 3.0
+
+
 def test_rows_of_a_long_name_make_small_parts() -> None:
     """A part has some 48 KiB, whatever the names."""
     counts = begun(ExchangeCount("é" * 100 + str(n), 1) for n in range(1000))
