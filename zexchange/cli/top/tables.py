@@ -128,7 +128,7 @@ NODES: tuple[Column[NodeTraffic], ...] = (
 
 
 def _rate(row: ExchangeTraffic | NodeTraffic) -> float:
-    return row.messages_per_second or row.received_per_second or 0.0
+    return row.messages_per_second or 0.0
 
 
 def _place(node: NodeTraffic) -> str:

@@ -23,8 +23,6 @@ from .watchdog import Watchdog
 
 LOOKED_AT_FOR = 10.0
 """Seconds after the last question for which a node goes on counting."""
-LOOK_EVERY = 0.05
-"""Seconds for which a look is used again."""
 RESTS = 20
 """How many times as long as it took a look is used again: so looks take a twentieth of a
 processor at most, however many exchanges there are and however many nodes ask."""
@@ -116,7 +114,7 @@ class NodeCounts:
         sent, size, at = self._at_one_moment()
         self._counts.take(self._rows(sent, size), at)
         now = self._monotonic()
-        self._look_at = now + max(LOOK_EVERY, RESTS * (now - began))
+        self._look_at = now + RESTS * (now - began)
 
     def _at_one_moment(self) -> tuple[dict[str, int], dict[str, int], float]:
         """Return the messages and bytes sent by exchange, and when that was."""
