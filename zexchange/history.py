@@ -30,6 +30,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 WINDOW = 8 << 20
 """Bytes that healthy peers may leave unacknowledged before senders have to wait."""
@@ -193,18 +194,31 @@ class Ring:
         """Return the peers that hold the oldest frame of all, so that nothing is evicted."""
         return set(self._order[0].waiting) if self._order else set()
 
-    def oldest_held(self) -> dict[str, tuple[int, set[bytes]]]:
-        """Return, by exchange, the first number that is held, and the peers that hold it.
+    def newest(self, most: int) -> list[Frame]:
+        """Return the frames that were added last, at most so many, oldest first.
+
+        Any thread, without the caller's lock. Then a frame may be added meanwhile: CPython makes
+        the list in one step; where it does not, nothing is returned once in a while.
+        """
+        try:
+            found = list(islice(reversed(self._order), most))
+        except RuntimeError:  # changed during the iteration
+            return []
+        found.reverse()
+        return found
+
+    def oldest_held(self) -> dict[str, tuple[int, bytes]]:
+        """Return, by exchange, the first number that is held, and a peer that holds it.
 
         Any thread, without the caller's lock: exchanges may be of different moments.
         """
-        found: dict[str, tuple[int, set[bytes]]] = {}
+        found: dict[str, tuple[int, bytes]] = {}
         for name, held in list(self._held.items()):
             try:
                 frame = held[0]
-            except IndexError:  # acknowledged just now
-                continue
-            found[name] = frame.first, frame.waiting.copy()
+                found[name] = frame.first, next(iter(frame.waiting))
+            except (IndexError, StopIteration):  # acknowledged just now
+                pass
         return found
 
     def held(self) -> dict[str, int]:

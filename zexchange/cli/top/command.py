@@ -97,11 +97,13 @@ def watch(looks: Generator[Traffic, None, None], view: View, keys: Keys, every: 
             live.update(Group(*text), refresh=True)
 
         draw()
-        while not view.ended:
+        while True:
             began = time.monotonic()
             view.look(next(looks))
             draw()
-            while not view.ended and (left := began + every - time.monotonic()) > 0:
+            while (left := began + every - time.monotonic()) > 0:
                 for key in keys.wait(left):
                     view.key(key)
+                if view.ended:
+                    return
                 draw()

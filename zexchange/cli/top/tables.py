@@ -173,7 +173,7 @@ def ordered(rows: Sequence[R], column: Column[R]) -> list[R]:
     """Return rows by a column: numbers from the largest on, text from the first on."""
     found = list(rows)
     number = bool(found) and not isinstance(column.key(found[0]), str)
-    return sorted(found, key=column.key, reverse=number)  # type: ignore[arg-type]
+    return sorted(found, key=column.key, reverse=number)
 
 
 def cut(text: str, width: int) -> str:

@@ -5,9 +5,9 @@ looks again when it is asked again, and stops when nobody has asked for `LOOKED_
 question for the next part of an answer is answered from the last look.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
+from ...history import FRAME_OVERHEAD, Frame
 from ...local.registry import Registry
 from ...protocol.delivery.sequence import ReceiveCounts
 from ...protocol.interest.interest import NameSet
@@ -31,13 +31,6 @@ AT_ONE_MOMENT = 0.0005
 TRIES = 5
 SLOW_MOST = 1000
 """Slow peers that are told."""
-
-
-class _Waiting(NamedTuple):
-    """How many messages the slowest receiver of an exchange has not acknowledged."""
-
-    messages: int
-    peer: bytes
 
 
 class NodeCounts:
@@ -97,9 +90,17 @@ class NodeCounts:
         return Counted(self._session.me, *told, {} if more else self._figures(), slow)
 
     def tick(self, now: float) -> None:
-        """Let time pass: stop counting if nobody asks any longer."""
-        if self._looking and now - self._asked_at >= LOOKED_AT_FOR:
-            self.end()
+        """Let time pass: add up bytes, or stop counting if nobody asks any longer."""
+        if self._looking:
+            if now - self._asked_at >= LOOKED_AT_FOR:
+                self.end()
+            else:
+                self._sends.add_up()
+
+    def claimed(self, name: str, frame: Frame) -> None:
+        """Take note that a peer is sent the newest message of a conflated exchange."""
+        if self._looking:
+            self._sends.claimed(name, frame.size - FRAME_OVERHEAD)
 
     def end(self) -> None:
         """Stop counting; nothing of it is left."""
@@ -111,6 +112,7 @@ class NodeCounts:
     def _look(self) -> None:
         began = self._monotonic()
         self._sends.place()
+        self._sends.add_up()
         sent, size, at = self._at_one_moment()
         self._counts.take(self._rows(sent, size), at)
         now = self._monotonic()
@@ -126,22 +128,22 @@ class NodeCounts:
             if after - before < AT_ONE_MOMENT or not tries:
                 return sent, size, (before + after) / 2
 
-    def _rows(self, sent: dict[str, int], size: dict[str, int]) -> Iterator[ExchangeCount]:
-        """Yield the counts of all exchanges on which something has flowed."""
+    def _rows(self, sent: dict[str, int], size: dict[str, int]) -> list[ExchangeCount]:
+        """Return the counts of all exchanges on which something has flowed."""
         received, waiting = self._received(), self._waiting(sent)
-        nothing, nobody = ReceiveCounts(), _Waiting(0, b"")
-        for name in dict.fromkeys((*sent, *received)):
-            there, (messages, peer) = received.get(name, nothing), waiting.get(name, nobody)
-            yield ExchangeCount(
-                name,
-                sent.get(name, 0),
-                size.get(name, 0),
-                there.received,
-                there.lost,
-                there.conflated,
-                messages,
-                peer,
-            )
+        nobody = 0, b""
+        rows: list[ExchangeCount] = []
+        # In a flood on many exchanges all caches are cold, and each step takes its time.
+        for name, count in sent.items():
+            if name in received:
+                continue
+            messages, peer = waiting.get(name, nobody)
+            rows.append(ExchangeCount(name, count, size.get(name, 0), 0, 0, 0, messages, peer))
+        for name, there in received.items():
+            messages, peer = waiting.get(name, nobody)
+            counts = there.received, there.lost, there.conflated, messages, peer
+            rows.append(ExchangeCount(name, sent.get(name, 0), size.get(name, 0), *counts))
+        return rows
 
     def _received(self) -> dict[str, ReceiveCounts]:
         """Return what was received, by exchange, of all origins together."""
@@ -160,29 +162,23 @@ class NodeCounts:
                 found[name].add(counts)
         return found
 
-    def _waiting(self, sent: dict[str, int]) -> dict[str, _Waiting]:
+    def _waiting(self, sent: dict[str, int]) -> dict[str, tuple[int, bytes]]:
         """Return, by exchange, the peer that has acknowledged the least, slow or not."""
         numbering, window = self._outbound.numbering, self._outbound.window
         peers = self._session.members.peers
-        found: dict[str, _Waiting] = {}
+        found: dict[str, tuple[int, bytes]] = {}
 
-        def note(name: str, peer: bytes) -> None:
-            there = peers.get(peer)
-            if there is None:
-                return
-            head = numbering.heads.get(name, 0)
-            least = head - max(there.acked.get(name, 0), numbering.start(name))
-            if least > 0 and (name not in found or least > found[name].messages):
-                found[name] = _Waiting(min(least, sent.get(name, least)), peer)
-
-        for name, (_, waiting) in window.oldest_held().items():
-            for peer in waiting:
-                note(name, peer)
-        for peer in window.slow_peers():
-            promised = window.promised(peer)
+        heads = numbering.heads
+        for name, (first, peer) in window.oldest_held().items():
+            if peer in peers:
+                found[name] = heads.get(name, first) - first + 1, peer
+        for peer in window.slow_peers().keys() & peers.keys():
+            promised, acked = window.promised(peer), peers[peer].acked
             for name in sent:
                 if promised.covers(name):
-                    note(name, peer)
+                    least = heads.get(name, 0) - max(acked.get(name, 0), numbering.start(name))
+                    if least > 0 and (name not in found or least > found[name][0]):
+                        found[name] = min(least, sent[name]), peer
         return found
 
     def _figures(self) -> dict[str, int]:

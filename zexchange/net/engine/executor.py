@@ -173,6 +173,7 @@ class EffectExecutor:
         again = latest.answered(peer, name)
         newest = latest.claim(peer, name, request.first)
         if newest is not None:
+            self.counts.claimed(name, newest)
             return [newest], again
         return self.outbound.window.replay(name, request.first, request.last), True
 

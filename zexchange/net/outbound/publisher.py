@@ -13,7 +13,6 @@ which thread sends, and when.
 """
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from ...history import FRAME_OVERHEAD, Body, Buffer, Frame, Retained, Ring
+from ...history import Body, Buffer, Frame, Retained, Ring
 from ...local.exchange import Backpressure
 from ...protocol.delivery.conflation import Offers
 from ...protocol.delivery.sequence import Numbering
@@ -122,7 +121,6 @@ class Publisher:
             world,
         )
         self.keep = self.window.keep
-        self._bytes: Counter[str] | None = None
         self.latest = Offers()
         """The newest messages of conflated exchanges."""
         self.demand = SubscriptionReader(socket, self.window, notify, gate, world.monotonic)
@@ -584,23 +582,6 @@ class Publisher:
             self.put(topic + words, DO_NOT_WAIT)
             self.demand.read()
 
-    def count(self, size: "Counter[str] | None") -> None:
-        """Add up the bytes of the frames that are sent, by exchange, in ``size``; or no longer.
-
-        Any thread. Of a conflated exchange it is the newest message that counts, once.
-        """
-        self._bytes = size
-        if size is None:
-            self.keep = self.window.keep
-            return
-        keep = self.window.keep
-
-        def count(frame: Frame) -> None:
-            size[frame.name] += frame.size - FRAME_OVERHEAD
-            keep(frame)
-
-        self.keep = count
-
     def fileno(self) -> int:
         """Return the file descriptor that becomes readable when there is something to `poll`."""
         return int(self._socket.getsockopt(zmq.FD))
@@ -660,9 +641,6 @@ class Publisher:
 
     def offer(self, topic: bytes, frame: Frame) -> None:
         """See `FrameSink`."""
-        size = self._bytes
-        if size is not None:
-            size[frame.name] += frame.size - FRAME_OVERHEAD
         if self.latest.put(frame):
             self._beacon([(frame.name, topic)])
 

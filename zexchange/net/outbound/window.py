@@ -394,8 +394,15 @@ class Window:
             for name, count in account.counts(numbering).items()
         }
 
-    def oldest_held(self) -> dict[str, tuple[int, set[bytes]]]:
-        """Return, by exchange, the first place that is held, and the peers that hold it.
+    def newest(self, most: int) -> list[Frame]:
+        """Return the frames that were sent last, at most so many, oldest first.
+
+        Any thread, without the lock.
+        """
+        return self._ring.newest(most)
+
+    def oldest_held(self) -> dict[str, tuple[int, bytes]]:
+        """Return, by exchange, the first place that is held, and a peer that holds it.
 
         Any thread. It takes no lock: senders would wait for a thread that waits for the
         interpreter's.

@@ -61,9 +61,9 @@ class Counts:
         self.at, look = at, self.look
         found: dict[str, ExchangeCount] = {}
         for row in rows:
-            if row.nothing:
+            name = row[0]
+            if not row[1] and row.nothing:
                 continue
-            name = row.name
             if before.get(name) != row:
                 changed[name] = look
             found[name] = row

@@ -103,7 +103,13 @@ def _exchange_counts(value: Any) -> tuple[ExchangeCount, ...]:
 
 
 def _written_counts(counts: tuple[ExchangeCount, ...]) -> list[list[Any]]:
-    return [list(one[: max(n for n, item in enumerate(one, 1) if item)]) for one in counts]
+    written: list[list[Any]] = []
+    for one in counts:
+        row = list(one)
+        while not row[-1]:  # the name is not empty
+            row.pop()
+        written.append(row)
+    return written
 
 
 def _slow_peers(value: Any) -> tuple[bytes, ...]:
