@@ -203,7 +203,8 @@ def test_once_prints_two_tables(shell: Shell) -> None:
 def test_json_is_a_line_for_each_look(shell: Shell) -> None:
     """With a pattern there is only what it covers; Ctrl-C ends it."""
     with flowing(shell):
-        ended = shell.run("top", "prices.*", "--federation", "lab", "--once", "--json", "--every", "0.2")
+        options = "--federation", "lab", "--json", "--every", "0.2"
+        ended = shell.run("top", "prices.*", "--once", *options)
         (line,) = ended.stdout.splitlines()
         told = json.loads(line)
         assert [e["name"] for e in told["exchanges"]] == ["prices.aapl"]
