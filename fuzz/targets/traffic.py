@@ -23,7 +23,7 @@ MOMENTS = (0.0, 1.0, 1.0, 1.5, 2.0, 1e9)
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield scripts: whole answers, answers in parts, answers of another counting, and late ones."""
+    """Yield scripts: answers as a whole and in parts, of another counting, and late."""
     look, again, left = bytes([0, 0]), bytes([2]), bytes([3, 0])
     whole = bytes([1, 0, 0, 1, 1, 1, 0, 2, 1, 3, 3, 2, 4, 4])
     part = bytes([1, 0, 0, 1, 1, 1, 1, 1, 1, 3, 3])

@@ -1,4 +1,4 @@
-"""What `zexchange top` shows on a terminal: three screens, and what keys do to them.
+"""The three screens of `zexchange top` on a terminal, and what keys do to them.
 
 The code is pure: what flows, keys and the size of the terminal come in, and lines of text go out.
 It knows neither nodes nor files. Lines are as long as the terminal is wide, at most.
@@ -25,7 +25,7 @@ Line = tuple[str, str]
 
 
 class Screen(Enum):
-    """What is shown."""
+    """The screen that is shown."""
 
     EXCHANGES = "exchanges"
     NODES = "nodes"

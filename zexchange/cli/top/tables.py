@@ -157,7 +157,7 @@ def _since(node: NodeTraffic) -> str:
 def fitting(columns: Sequence[Column[R]], width: int) -> list[Column[R]]:
     """Return the columns that fit next to each other into a width, at least the first two.
 
-    What is left goes to the first one.
+    The first one gets the rest of the width.
     """
     found, used = list[Column[R]](columns[:2]), sum(c.width + 2 for c in columns[:2])
     for column in columns[2:]:

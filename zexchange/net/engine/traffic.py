@@ -68,7 +68,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is needed to work out the traffic without a lock."""
+    """All that it takes to work out the traffic without a lock."""
 
     members: list[Member]
     told: dict[bytes, Told]

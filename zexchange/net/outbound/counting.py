@@ -86,7 +86,7 @@ class SendCounter(parking.Bridge):
 
 
 class SendCounts:
-    """What one node sends, by exchange. Control thread only.
+    """The messages and bytes that one node sends, by exchange. Control thread only.
 
     Args:
         registry: has the exchanges.
@@ -122,7 +122,7 @@ class SendCounts:
 
     def end(self) -> None:
         """Count no more than the numbers of messages."""
-        self._bytes, self._upto, self._sizes = Counter(), {}, {}
+        self._bytes, self._upto, self._sizes = Counter[str](), {}, {}
         counters, self._counters = self._counters, {}
         for counter in counters.values():
             counter.end()

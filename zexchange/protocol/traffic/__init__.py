@@ -1,4 +1,4 @@
-"""What flows: the counts that a node tells, and the rates that another one makes of them.
+"""The counts that a node tells of its traffic, and the rates that another one makes of them.
 
 Time is an argument.
 """

@@ -1,4 +1,4 @@
-"""What a node tells of its traffic: the counts of its exchanges as of the last look, in parts.
+"""The counts of the exchanges of a node, as of its last look, and how they are told in parts.
 
 Looks are numbered. For each exchange it is known at which look its counts changed last, so that a
 node that asks again gets only what has changed since its own last look. Nothing is kept for each

@@ -1,4 +1,4 @@
-"""What a node learns of the traffic of others: their counts, and the rates between two looks.
+"""The traffic of other nodes, as one node learns it: their counts, and rates between two looks.
 
 A look at a node is a question for what has changed since the last look, and its answer in parts.
 It counts when the last part is there. A rate is the difference of two counts of one node, divided
@@ -25,7 +25,7 @@ PARTS_MOST = 1000
 
 
 class Rate(NamedTuple):
-    """What flowed in a second, between two looks."""
+    """Messages and bytes a second, between two looks."""
 
     sent: float = 0.0
     bytes: float = 0.0
@@ -65,7 +65,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one node has told, as of the last look at it. It never changes.
+    """The counts that one node has told, as of the last look at it. It never changes.
 
     Attributes:
         began: the number of its counting.
@@ -116,7 +116,7 @@ class TrafficTable:
         self._numbers = numbers
         self._looks: dict[bytes, _Look] = {}
         self.told: dict[bytes, Told] = {}
-        """What each node has told; replaced at each change."""
+        """The counts of each node; replaced at each change."""
 
     def look(self, node: bytes, now: float) -> Count | None:
         """Begin a look at a node, and return the question; None if one is under way."""

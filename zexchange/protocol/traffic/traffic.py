@@ -1,4 +1,4 @@
-"""What `Node.traffic` returns: what flows in a federation, by exchange and by node."""
+"""The result of `Node.traffic`: what flows in a federation, by exchange and by node."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from .table import Rate, Told
 
 @dataclass(frozen=True, slots=True)
 class ExchangeTraffic:
-    """What flows on one exchange, of all nodes that have told it.
+    """The traffic of one exchange, at all nodes that have told it.
 
     Attributes:
         name: the exchange.
@@ -46,7 +46,7 @@ class ExchangeTraffic:
 
 @dataclass(frozen=True, slots=True)
 class NodeTraffic:
-    """What flows at one node.
+    """The traffic at one node.
 
     Attributes:
         id: its node id, 32 hexadecimal digits.
@@ -89,7 +89,7 @@ class NodeTraffic:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What flows in a federation; see `Node.traffic`.
+    """The traffic of a federation; see `Node.traffic`.
 
     Attributes:
         exchanges: the exchanges on which something has flowed, by name.

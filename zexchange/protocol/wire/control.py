@@ -82,6 +82,7 @@ def check_group_text(group: str) -> str:
 _member = row(text, text, count, count, into=_group_member)
 
 
+_NO_COUNTS = ExchangeCount("")
 _COUNTS = text, count, count, count, count, count, count, octets
 
 
@@ -89,7 +90,8 @@ def _exchange_count(value: Any) -> ExchangeCount:
     """Return the counts of an exchange; those that are left out at the end are 0."""
     if not items(value):
         raise DecodeError("counts without the name of an exchange")
-    counts = ExchangeCount(*[read(item) for read, item in zip(_COUNTS, value, strict=False)])
+    read_all = [read(item) for read, item in zip(_COUNTS, value, strict=False)]
+    counts = ExchangeCount._make([*read_all, *_NO_COUNTS[len(read_all) :]])
     key(counts.name)
     if counts.slowest:
         node_id(counts.slowest)

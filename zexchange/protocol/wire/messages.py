@@ -80,7 +80,7 @@ class GroupMember(NamedTuple):
 
 
 class ExchangeCount(NamedTuple):
-    """What has flowed on one exchange at one node, counted from some moment on.
+    """The counts of one exchange at one node, from some moment on.
 
     Attributes:
         name: the exchange.
