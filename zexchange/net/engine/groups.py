@@ -67,7 +67,9 @@ class RemoteMember:
         self._groups = groups
         # A peer whose rights change leaves, and comes again.
         subscribe, federated = peer.rights.subscribe, groups.federated
-        self.admits = lambda name: permitted(subscribe, name) and federated(name)
+        self.admits: Callable[[str], bool] = lambda name: (
+            permitted(subscribe, name) and federated(name)
+        )
 
     def __repr__(self) -> str:
         return f"<member {self.number} of {self.group!r} at {self.node.hex()[:8]}>"
