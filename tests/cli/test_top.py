@@ -29,7 +29,7 @@ ONE, TWO = "1" * 32, "2" * 32
 def exchange(name: str, rate: float | None = 5.0, **other: object) -> ExchangeTraffic:
     fields: dict[str, object] = {
         "senders": (ONE,), "listeners": (TWO,), "messages": 50, "bytes": 500, "received": 49,
-        "lost": 0, "conflated": 0, "waiting": 1, "slowest": TWO, "bytes_per_second": 50.0,
+        "lost": 0, "conflated": 0, "unacknowledged": 1, "slowest": TWO, "bytes_per_second": 50.0,
         "received_per_second": 4.0,
     }  # fmt: skip
     return ExchangeTraffic(name=name, messages_per_second=rate, **{**fields, **other})  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_a_narrow_terminal_keeps_the_first_columns() -> None:
     heading, row = text(view, 40)[2:4]
     assert heading.split() == ["EXCHANGE", "MSG/S"] or "BYTES/S" in heading
     assert "…" in row
-    assert "WAITING" in text(view, 120)[2]
+    assert "UNACKED" in text(view, 120)[2]
 
 
 def test_names_cannot_move_the_cursor() -> None:

@@ -39,9 +39,9 @@ spawn(tick)
 with zexchange.federate("fed", replay_bytes=4 << 20) as node:
     node.wait_subscribers("x", 1, 60)
     reader = spawn(read)
-    for n in range(60):
-        zexchange.get_exchange("x").send((n, bytes(n * 10_000)))
     before = len(ticks)
+    for n in range(60):  # four times the window: it waits
+        zexchange.get_exchange("x").send((n, bytes(n * 10_000)))
     node.flush(60)
     (reader.get if hasattr(reader, "get") else reader.wait)()
     assert got == [(n, n * 10_000) for n in range(60)], got

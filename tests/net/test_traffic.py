@@ -272,14 +272,14 @@ def test_a_slow_receiver_is_named(join: Joiner) -> None:
 
     def behind() -> bool:
         row = exchange(see(viewer), "x")
-        return row.slowest == slow.id and row.waiting == 10 and row.received >= 10
+        return row.slowest == slow.id and row.unacknowledged == 10 and row.received >= 10
 
     try:
         eventually(behind)
     finally:
         go_on.set()
     sender.flush()
-    eventually(lambda: exchange(see(viewer), "x").waiting == 0)
+    eventually(lambda: exchange(see(viewer), "x").unacknowledged == 0)
     assert quick.id in exchange(see(viewer), "x").listeners
 
 

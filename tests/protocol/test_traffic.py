@@ -322,14 +322,14 @@ def test_nodes_that_do_not_answer_are_asked_again() -> None:
 def test_counts_of_several_nodes_are_added() -> None:
     """An exchange has the messages of all senders; the slowest receiver is that of the worst."""
     table = new_table()
-    one = begun([ExchangeCount("a", 5, 50, waiting=2, slowest=b"1" * 16)])
-    two = begun([ExchangeCount("a", 7, 70, 3, 1, 4, waiting=9, slowest=b"2" * 16)])
+    one = begun([ExchangeCount("a", 5, 50, unacknowledged=2, slowest=b"1" * 16)])
+    two = begun([ExchangeCount("a", 7, 70, 3, 1, 4, unacknowledged=9, slowest=b"2" * 16)])
     for counts, node in ((one, NODE), (two, OTHER)):
         look(table, counts, node)
     (row,) = shown(table, NODE, OTHER).exchanges
     assert row.senders == (NODE.hex(), OTHER.hex())
     assert (row.messages, row.bytes, row.received, row.lost, row.conflated) == (12, 120, 3, 1, 4)
-    assert (row.waiting, row.slowest) == (9, (b"2" * 16).hex())
+    assert (row.unacknowledged, row.slowest) == (9, (b"2" * 16).hex())
 
 
 # ----------------------------------------------------------------------------- any order

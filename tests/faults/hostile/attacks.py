@@ -276,6 +276,7 @@ def asking(foe: Foe) -> Iterator[int]:
             v.Replay(me, "public.kept", 1, 100, n),
             v.Recall(me, n, "public.kept"),
             v.Recall(me, n, "public.**"),
+            v.Count(me, n, "**", n, n),
             v.Resync(me),
             foe.node.hello(),
         )
@@ -293,6 +294,7 @@ def bogus_answers(foe: Foe) -> Iterator[int]:
             v.Replayed(node.me, "evil.1", 1, 2**64 - 1),
             v.Replayed(node.me, foe.name(), 2**63, 1, n),
             v.Recalled(node.me, n, dict.fromkeys(made_up, (1, 2**64 - 1))),
+            v.Counted(node.me, n, n, n, 1.0, tuple(map(v.ExchangeCount, made_up)), foe.name()),
             v.Refuse(node.me, "full", "x" * 10_000),
             v.Pong(node.me, 1e300, 1e300, 2**63),
         ]

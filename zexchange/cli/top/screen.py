@@ -146,7 +146,8 @@ class View:
             text = "  ".join(_placed(c.cell(row, amount, names), c) for c in columns)
             lines.append((text, _style(row, number == self._row)))
         if not rows:
-            lines.append(("nothing yet", "dim"))
+            alone = "no node is here: zexchange peers says what there is on this host"
+            lines.append(("nothing yet" if self.traffic.nodes else alone, "dim"))
         return lines
 
     def _one(self, names: Names, width: int, height: int) -> list[Line]:
@@ -168,7 +169,7 @@ class View:
             (f"messages   {row.messages}", ""),
             (f"lost       {row.lost}", "red" if row.lost else ""),
             (f"skipped    {row.conflated}", ""),
-            (f"waiting    {row.waiting}  {names(row.slowest) if row.slowest else ''}", ""),
+            (f"unacked    {row.unacknowledged}  {names(row.slowest) if row.slowest else ''}", ""),
             (f"senders    {', '.join(map(names, row.senders)) or '-'}", ""),
             (f"listeners  {', '.join(map(names, row.listeners)) or '-'}", ""),
         ]

@@ -89,7 +89,7 @@ EXCHANGES: tuple[Column[ExchangeTraffic], ...] = (
         "LISTENERS", lambda e, n, names: str(len(e.listeners)), lambda e: len(e.listeners), width=9
     ),
     Column("LOST", lambda e, n, names: n(e.lost), lambda e: float(e.lost)),
-    Column("WAITING", lambda e, n, names: n(e.waiting), lambda e: float(e.waiting)),
+    Column("UNACKED", lambda e, n, names: n(e.unacknowledged), lambda e: float(e.unacknowledged)),
     Column(
         "SLOWEST",
         lambda e, n, names: names(e.slowest) if e.slowest else "-",

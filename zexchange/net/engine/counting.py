@@ -130,17 +130,17 @@ class NodeCounts:
 
     def _rows(self, sent: dict[str, int], size: dict[str, int]) -> list[ExchangeCount]:
         """Return the counts of all exchanges on which something has flowed."""
-        received, waiting = self._received(), self._waiting(sent)
+        received, slowest = self._received(), self._slowest(sent)
         nobody = 0, b""
         rows: list[ExchangeCount] = []
         # In a flood on many exchanges all caches are cold, and each step takes its time.
         for name, count in sent.items():
             if name in received:
                 continue
-            messages, peer = waiting.get(name, nobody)
+            messages, peer = slowest.get(name, nobody)
             rows.append(ExchangeCount(name, count, size.get(name, 0), 0, 0, 0, messages, peer))
         for name, there in received.items():
-            messages, peer = waiting.get(name, nobody)
+            messages, peer = slowest.get(name, nobody)
             counts = there.received, there.lost, there.conflated, messages, peer
             rows.append(ExchangeCount(name, sent.get(name, 0), size.get(name, 0), *counts))
         return rows
@@ -162,7 +162,7 @@ class NodeCounts:
                 found[name].add(counts)
         return found
 
-    def _waiting(self, sent: dict[str, int]) -> dict[str, tuple[int, bytes]]:
+    def _slowest(self, sent: dict[str, int]) -> dict[str, tuple[int, bytes]]:
         """Return, by exchange, the peer that has acknowledged the least, slow or not."""
         numbering, window = self._outbound.numbering, self._outbound.window
         peers = self._session.members.peers

@@ -21,7 +21,7 @@ class ExchangeTraffic:
         received: given to tasks of other nodes.
         lost: reported as lost by other nodes.
         conflated: passed over by other nodes for a newer message.
-        waiting: messages that the slowest receiver has not acknowledged.
+        unacknowledged: messages that the slowest receiver has not acknowledged.
         slowest: the id of that receiver; empty if all is acknowledged.
         messages_per_second: sent between the last two looks, by the clocks of the senders; None
             after the first look.
@@ -37,7 +37,7 @@ class ExchangeTraffic:
     received: int
     lost: int
     conflated: int
-    waiting: int
+    unacknowledged: int
     slowest: str
     messages_per_second: float | None
     bytes_per_second: float | None
@@ -137,12 +137,14 @@ class _Sum:
     """The counts of several nodes on one exchange."""
 
     __slots__ = (
-        "bytes", "conflated", "lost", "rates", "received", "senders", "sent", "slowest", "waiting",
+        "bytes", "conflated", "lost", "rates", "received", "senders", "sent", "slowest",
+        "unacknowledged",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.senders: list[str] = []
-        self.sent = self.bytes = self.received = self.lost = self.conflated = self.waiting = 0
+        self.sent = self.bytes = self.received = 0
+        self.lost = self.conflated = self.unacknowledged = 0
         self.slowest = b""
         self.rates: list[Rate] | None = None
 
@@ -153,7 +155,7 @@ class _Sum:
             sums = map(sum, zip(*self.rates, strict=True)) if self.rates else _ZERO
         return ExchangeTraffic(
             *(name, tuple(self.senders), listeners, self.sent, self.bytes, self.received),
-            *(self.lost, self.conflated, self.waiting, self.slowest.hex()),
+            *(self.lost, self.conflated, self.unacknowledged, self.slowest.hex()),
             *sums,
         )
 
@@ -176,8 +178,8 @@ def _node(member: Member, told: Told | None, sums: dict[str, _Sum]) -> NodeTraff
         total.received += row.received
         total.lost += row.lost
         total.conflated += row.conflated
-        if row.waiting > total.waiting:
-            total.waiting, total.slowest = row.waiting, row.slowest
+        if row.unacknowledged > total.unacknowledged:
+            total.unacknowledged, total.slowest = row.unacknowledged, row.slowest
         if rates is not None:
             if total.rates is None:
                 total.rates = []

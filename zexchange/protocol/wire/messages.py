@@ -89,7 +89,7 @@ class ExchangeCount(NamedTuple):
         received: messages of others that its tasks were given.
         lost: messages of others that it reports as lost.
         conflated: messages of others that a newer one replaced.
-        waiting: messages that the slowest receiver has not acknowledged.
+        unacknowledged: messages that the slowest receiver has not acknowledged.
         slowest: the id of that receiver, empty if all is acknowledged.
     """
 
@@ -99,7 +99,7 @@ class ExchangeCount(NamedTuple):
     received: int = 0
     lost: int = 0
     conflated: int = 0
-    waiting: int = 0
+    unacknowledged: int = 0
     slowest: bytes = b""
 
     @property
