@@ -49,6 +49,16 @@ def test_a_program_answers(shell: Shell, node: zexchange.Node) -> None:
     end(shell, there)
 
 
+def test_a_responder_is_waited_for(shell: Shell, node: zexchange.Node) -> None:
+    """As long as ``--wait`` says, if nobody answers yet."""
+    asked = shell.start("request", "cli.late", "hello", "--wait", str(DEADLINE))
+    eventually(lambda: node.peers)
+    there = shell.start("respond", "cli.late", "--", *UPPER)
+    status, out, _ = shell.finish(asked)
+    assert (status, out) == (0, b"HELLO\n")
+    end(shell, there)
+
+
 def test_a_program_that_fails(shell: Shell, node: zexchange.Node) -> None:
     """Another status than 0 is `RequestFailed` for the asker, and the next question is answered."""
     there = shell.start("respond", "cli.fail", "--", sys.executable, "-c", "raise SystemExit(3)")
@@ -58,6 +68,10 @@ def test_a_program_that_fails(shell: Shell, node: zexchange.Node) -> None:
     asked = shell.run("request", "cli.fail", "x", "--timeout", str(DEADLINE))
     assert asked.returncode == 1
     assert b"ended with 3" in asked.stderr
+    there.terminate()
+    _, _, told = shell.finish(there)
+    assert b"ended with 3" in told
+    assert b"Traceback" not in told
     assert b"Traceback" not in asked.stderr
     end(shell, there)
 

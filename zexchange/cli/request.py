@@ -37,11 +37,25 @@ answer on NAME is asked: see "zexchange respond". The exit status is 1 if none d
     show_default=True,
     help="How long to wait for an answer.",
 )
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="How long to wait before that for somebody who answers on NAME.",
+)
 @joins
 def request(
-    joining: Joining, name: str, message: str, as_json: bool, everyone: bool, timeout: float
+    joining: Joining,
+    name: str,
+    message: str,
+    as_json: bool,
+    everyone: bool,
+    timeout: float,
+    wait: float | None,
 ) -> None:
     """Join, ask, and print what is answered."""
+    if everyone and wait is not None:
+        raise click.UsageError("--wait is for one answer: --all asks those that are there")
     given = sys.stdin.buffer.read() if message == "-" else message.encode()
     try:
         question = parsed(given) if as_json else text_or_bytes(given)
@@ -53,7 +67,7 @@ def request(
     exchange = get_exchange(name)
     with joining.node("request"):
         if not everyone:
-            _print(show(_shown(name, exchange.request(question, timeout))))
+            _print(show(_shown(name, exchange.request(question, timeout, wait))))
             return
         replies = 0
         for reply in exchange.request_all(question, timeout):

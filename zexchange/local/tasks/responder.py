@@ -116,5 +116,8 @@ class Responder:
 
     def log(self, outcome: Outcome, exchange: str) -> None:
         """Log what the function raised, for an asker in another process."""
-        if outcome.cause is not None:
-            logger.error("%r of exchange %r failed", self, exchange, exc_info=outcome.cause)
+        cause = outcome.cause
+        if isinstance(cause, RequestFailed):  # its text says what was wrong
+            logger.error("%r of exchange %r: %s", self, exchange, cause)
+        elif cause is not None:
+            logger.error("%r of exchange %r failed", self, exchange, exc_info=cause)
