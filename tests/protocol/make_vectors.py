@@ -128,7 +128,7 @@ CONTROL: dict[str, v.Control] = {
         18,
         1234.5,
         (
-            v.ExchangeCount("metrics.cpu", 70_000, 4_200_000, waiting=12, slowest=ONE),
+            v.ExchangeCount("metrics.cpu", 70_000, 4_200_000, unacknowledged=12, slowest=ONE),
             v.ExchangeCount("metrics.disk", received=500, lost=2, conflated=1),
             v.ExchangeCount("metrics.gone"),
         ),
