@@ -1,0 +1,496 @@
+"""The gateway: WebSockets by which browsers take part in a federation, and the module for them.
+
+It decides, before anything else happens, whether what a browser asks for is allowed; each refusal
+is told and counted. Every method belongs to one event loop.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from ... import DecodeError, EncodeError, ExchangeError, InvalidName
+from ...local.process.logs import log
+from ...names import check_name, check_scope
+from ...protocol.codec.values import encode
+from ..membership import AnyNode, Membership
+from . import frames
+from .frames import Ack, Ask, Attach, Detach, Hello, Numbered, Send
+from .queue import Limits
+from .rights import BrowserRights, is_loopback, origin_fault, same_text, scopes
+from .sessions import Session
+from .sources import Feeds
+
+MALFORMED, BAD_TOKEN, BAD_ORIGIN, LATE, REPLACED, TOO_LARGE, TOO_MANY = (
+    4400, 4401, 4403, 4408, 4409, 4413, 4429,
+)  # fmt: skip
+"""Codes with which the gateway closes a WebSocket."""
+HELLO_TIMEOUT = 5.0
+"""Seconds in which a connection has to say who it is."""
+HELLO_MOST = 4096
+"""Characters of what it says."""
+HISTORY_MOST = 1000
+"""Kept messages that a browser may ask for."""
+REQUEST_TIMEOUT_MOST = 60.0
+"""Seconds that a browser may have a request wait at most."""
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStats:
+    """The counts of a gateway since it was made.
+
+    Attributes:
+        connections: browsers that are connected now.
+        sessions: browsers for which something is kept, with those that may come back.
+        waiting: messages that wait for browsers, or for their acknowledgement.
+        waiting_bytes: their bytes.
+        missed: messages that browsers did not get, and were told about.
+        refused: what was refused, by reason.
+    """
+
+    connections: int
+    sessions: int
+    waiting: int
+    waiting_bytes: int
+    missed: int
+    refused: Mapping[str, int]
+
+
+class Gateway:
+    """Lets browsers take part in a federation: what is not allowed here is neither in nor out.
+
+    Put its `routes` and its `lifespan` into an application of Starlette or FastAPI. It belongs to
+    one event loop.
+
+    Args:
+        federation: the name of the federation to join.
+        node: a node of the program's own, to use instead of ``federation``.
+        subscribe: names and patterns to which browsers may attach.
+        publish: names and patterns of the exchanges on which they may send and request.
+        groups: those of ``subscribe`` where they may be members of groups, and so take messages
+            from others.
+        token: a text that each browser has to bring; None asks for none.
+        origins: origins of pages that may connect beside that of the gateway itself, such as
+            ``https://example.org``.
+        connections: how many browsers may be connected at a time.
+        limits: what each of them may use.
+
+    Raises:
+        InvalidName: a pattern is malformed.
+        TypeError: both ``federation`` and ``node`` are given, or neither.
+        ValueError: the token is empty.
+    """
+
+    def __init__(
+        self,
+        federation: str | None = None,
+        *,
+        token: str | None,
+        node: AnyNode | None = None,
+        subscribe: str | Iterable[str] = (),
+        publish: str | Iterable[str] = (),
+        groups: str | Iterable[str] = (),
+        origins: Iterable[str] = (),
+        connections: int = 1000,
+        limits: Limits | None = None,
+    ) -> None:
+        if token == "":
+            raise ValueError("an empty token is none: pass None if none is asked for")
+        self._membership = Membership(federation, node)
+        self._rights = BrowserRights(scopes(subscribe), scopes(publish), scopes(groups))
+        self._token = token
+        self._origins = (origins,) if isinstance(origins, str) else tuple(origins)
+        self._most = connections
+        self._limits = limits or Limits()
+        self._sessions: dict[str, Session] = {}
+        self._expiring: dict[str, asyncio.TimerHandle] = {}
+        self._connected = 0
+        self._missed = 0
+        self._refused: Counter[str] = Counter()
+        self._feeds = Feeds(self._membership.registry)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes ``/ws``, ``/zexchange.js`` and ``/zexchange.d.ts``."""
+        return [
+            WebSocketRoute("/ws", self._serve),
+            Route("/zexchange.js", _file("zexchange.js", "text/javascript")),
+            Route("/zexchange.d.ts", _file("zexchange.d.ts", "text/plain")),
+        ]
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Be in the federation while an application runs; to be passed as its ``lifespan``."""
+        await self._membership.joined()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of all browsers, and leave the federation unless the node was given."""
+        for session in list(self._sessions.values()):
+            if session.hang_up is not None:
+                session.hang_up(1001, "the gateway ends")
+            self._end(session)
+        await asyncio.to_thread(self._membership.leave)
+
+    def stats(self) -> GatewayStats:
+        """Return what is connected, waits, was missed and refused."""
+        sessions = self._sessions.values()
+        return GatewayStats(
+            self._connected,
+            len(sessions),
+            sum(len(session.queue) for session in sessions),
+            sum(session.queue.size for session in sessions),
+            self._missed + sum(session.queue.missed for session in sessions),
+            dict(self._refused),
+        )
+
+    # Connections.
+
+    async def _serve(self, socket: WebSocket) -> None:
+        if self._connected >= self._most:
+            await self._turn_away(socket, TOO_MANY, "connections", "too many connections")
+            return
+        headers, server = socket.headers, socket.scope.get("server")
+        local = bool(server) and is_loopback(server[0])
+        secure = socket.url.scheme == "wss"
+        fault = origin_fault(
+            headers.get("origin"), headers.get("host"), secure, local, self._origins
+        )
+        if fault:
+            await self._turn_away(socket, BAD_ORIGIN, "origin", fault)
+            return
+        self._connected += 1
+        try:
+            await self._meet(socket)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._connected -= 1
+
+    async def _turn_away(self, socket: WebSocket, code: int, reason: str, text: str) -> None:
+        """Close a connection with a reason, and count that.
+
+        It is accepted first: a browser does not show its page why a WebSocket was not opened.
+        """
+        self._refused[reason] += 1
+        with suppress(WebSocketDisconnect, RuntimeError):
+            if socket.client_state is WebSocketState.CONNECTING:
+                await socket.accept()
+            await socket.close(code, text.encode()[:120].decode("utf-8", "ignore"))
+
+    async def _meet(self, socket: WebSocket) -> None:
+        """Have a connection say who it is, then serve its session."""
+        await socket.accept()
+        try:
+            hello = await asyncio.wait_for(self._first(socket), HELLO_TIMEOUT)
+        except TimeoutError:
+            await self._turn_away(socket, LATE, "hello", "no hello came in time")
+            return
+        if hello is None:
+            await self._turn_away(socket, MALFORMED, "malformed", "no hello of this protocol")
+            return
+        if self._token is not None and not same_text(hello.token, self._token):
+            await self._turn_away(socket, BAD_TOKEN, "token", "the token is wrong or missing")
+            return
+        session, resumed = self._session(hello)
+        if session is None:
+            await self._turn_away(socket, TOO_MANY, "connections", "too many browsers")
+            return
+        await self._attend(socket, session, resumed)
+
+    async def _first(self, socket: WebSocket) -> Hello | None:
+        said = await _receive(socket)
+        if not isinstance(said, str) or len(said) > HELLO_MOST:
+            return None
+        return frames.read_hello(said)
+
+    def _session(self, hello: Hello) -> tuple[Session | None, bool]:
+        """Return the session of a browser, and whether it goes on with the one that it had."""
+        session = self._sessions.get(hello.session)
+        if session is not None:
+            if session.hang_up is not None:
+                session.hang_up(REPLACED, "another connection goes on with this session")
+            try:
+                session.queue.resume(hello.position)
+                return session, True
+            except ValueError:  # no position that it can have: nobody knows what it has
+                self._end(session)
+        if len(self._sessions) >= self._most and self._expiring:
+            self._end(self._sessions[next(iter(self._expiring))])  # away for the longest time
+        if len(self._sessions) >= self._most:
+            return None, False
+        session = Session(self._limits)
+        self._sessions[session.id] = session
+        return session, False
+
+    async def _attend(self, socket: WebSocket, session: Session, resumed: bool) -> None:
+        """Serve a session by this connection, until one of them ends."""
+        timer = self._expiring.pop(session.id, None)
+        if timer is not None:
+            timer.cancel()
+        closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+        def hang_up(code: int, reason: str) -> None:
+            if not closing.done():
+                closing.set_result((code, reason))
+
+        session.hang_up = hang_up
+        limits = self._limits
+        told = {
+            "message_bytes": limits.message_bytes,
+            "window": limits.window,
+            "replies": limits.replies,
+        }
+        greeting = frames.welcome(session.id, resumed, session.taken, told)
+        session.went_on()
+        parts = {
+            asyncio.ensure_future(self._write(socket, session, greeting, hang_up)),
+            asyncio.ensure_future(self._read(socket, session, hang_up)),
+        }
+        try:
+            await asyncio.wait({*parts, closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+            self._leave(session, hang_up)
+        if closing.done():
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await socket.close(*closing.result())
+        for part in parts:
+            if not part.cancelled() and (error := part.exception()) is not None:
+                if not isinstance(error, WebSocketDisconnect | RuntimeError | OSError):
+                    raise error
+
+    def _leave(self, session: Session, hang_up: object) -> None:
+        """Keep a session that has lost its connection for a while, unless another one has it."""
+        if session.hang_up is not hang_up:
+            return
+        session.hang_up = None
+        if not session.over:
+            loop = asyncio.get_running_loop()
+            self._expiring[session.id] = loop.call_later(self._limits.keep, self._end, session)
+
+    def _end(self, session: Session) -> None:
+        """Forget a session."""
+        timer = self._expiring.pop(session.id, None)
+        if timer is not None:
+            timer.cancel()
+        if self._sessions.pop(session.id, None) is not None:
+            self._missed += session.queue.missed
+        session.end()
+        self._feeds.tidy()
+
+    async def _write(
+        self, socket: WebSocket, session: Session, greeting: bytes, mine: object
+    ) -> None:
+        await socket.send_bytes(greeting)
+        # Another connection may have taken over the session, and what is taken here is lost to it.
+        while session.hang_up is mine:
+            frame = session.queue.take()
+            if frame is None:
+                session.ready.clear()
+                await session.ready.wait()
+            else:
+                await socket.send_bytes(frame)
+
+    async def _read(self, socket: WebSocket, session: Session, mine: object) -> None:
+        while True:
+            frame = await _receive(socket)
+            if session.over or session.hang_up is not mine:
+                return
+            if len(frame) > self._limits.message_bytes:
+                text = f"a frame has at most {self._limits.message_bytes} bytes"
+                self._cut(session, TOO_LARGE, "size", text)
+                return
+            try:
+                await self._take(session, frame)
+            except (DecodeError, ValueError) as error:
+                self._cut(session, MALFORMED, "malformed", str(error))
+                return
+            if session.queue.full:
+                text = f"more than {self._limits.replies} replies are not acknowledged"
+                self._cut(session, TOO_MANY, "replies", text)
+
+    async def _take(self, session: Session, frame: bytes | str) -> None:
+        """Take one frame.
+
+        Raises:
+            DecodeError: it is no value.
+            ValueError: it breaks a rule of the protocol.
+        """
+        said = frames.read(frame) if isinstance(frame, bytes) else None
+        if said is None:
+            raise ValueError("no frame of this protocol")
+        if isinstance(said, Ack):
+            session.acknowledge(said.position)
+        elif said.number > session.taken:  # else it was sent once more after a reconnection
+            if said.number != session.taken + 1:
+                raise ValueError(f"frame {said.number} came after {session.taken}")
+            session.taken = said.number
+            await self._do(session, said, len(frame))
+
+    def _cut(self, session: Session, code: int, reason: str, text: str) -> None:
+        """End the session of a browser that breaks a rule of the protocol."""
+        self._refused[reason] += 1
+        hang_up, session.hang_up = session.hang_up, None
+        self._end(session)
+        if hang_up is not None:
+            hang_up(code, text.encode()[:120].decode("utf-8", "ignore"))
+
+    # What browsers ask for.
+
+    def _refuse(self, session: Session, number: int, reason: str, text: str) -> None:
+        self._refused[reason] += 1
+        session.refuse(number, reason, text)
+
+    async def _do(self, session: Session, said: Numbered, size: int) -> None:
+        """Do what a browser asks for, or refuse it; attachments and requests go on by themselves.
+
+        Everything that is refused for want of a right is refused before an exchange is made.
+        """
+        match said:
+            case Attach():
+                if self._may_attach(session, said):
+                    self._attach(session, said)
+            case Detach():
+                if self._feeds.detach(session, said.id):
+                    session.done(said.number)
+                else:
+                    self._refuse(session, said.number, "unknown", "there is no such subscription")
+            case Send():
+                if self._may_send(session, said.number, said.name):
+                    self._send(session, said)
+                    await self._membership.sent(size)
+            case Ask():
+                if self._may_send(session, said.number, said.name):
+                    self._ask(session, said)
+
+    def _aside(self, session: Session, work: Any) -> None:
+        """Run what takes time beside the reading of further frames."""
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        session.tasks.add(task)
+        task.add_done_callback(session.tasks.discard)
+
+    def _may_attach(self, session: Session, said: Attach) -> bool:
+        fault = "", ""
+        try:
+            check_scope(said.key)
+        except InvalidName as error:
+            fault = "name", str(error)
+        else:
+            rights, limits = self._rights, self._limits
+            if not rights.may_subscribe(said.key):
+                fault = "subscribe", f"browsers may not attach to {said.key!r}"
+            elif said.group and not rights.may_join(said.key):
+                fault = "groups", f"browsers may not be members of groups of {said.key!r}"
+            elif said.id in session.subscriptions:
+                fault = "id", f"subscription {said.id} is there already"
+            elif len(session.subscriptions) >= limits.subscriptions:
+                fault = "subscriptions", f"a browser has at most {limits.subscriptions}"
+            elif not 0 <= said.history <= HISTORY_MOST or (said.history and said.group):
+                fault = "history", f"history is 0 to {HISTORY_MOST}, and 0 in a group"
+        if fault[0]:
+            self._refuse(session, said.number, *fault)
+        return not fault[0]
+
+    def _attach(self, session: Session, said: Attach) -> None:
+        try:
+            self._feeds.attach(session, said.id, said.key, said.history, said.group)
+        except ExchangeError as error:
+            self._refuse(session, said.number, type(error).__name__, str(error))
+        else:
+            self._membership.attached()
+            self._aside(session, self._attached(session, said))
+
+    async def _attached(self, session: Session, said: Attach) -> None:
+        """Say that a subscription is in force, when it is at all peers."""
+        try:
+            await self._membership.joined()
+        except ExchangeError as error:
+            self._feeds.detach(session, said.id)
+            self._refuse(session, said.number, type(error).__name__, str(error))
+        else:
+            session.done(said.number)
+
+    def _may_send(self, session: Session, number: int, name: str) -> bool:
+        try:
+            check_name(name)
+        except InvalidName as error:
+            self._refuse(session, number, "name", str(error))
+            return False
+        if not self._rights.may_publish(name):
+            self._refuse(session, number, "publish", f"browsers may not send on {name!r}")
+            return False
+        return True
+
+    def _send(self, session: Session, said: Send) -> None:
+        try:
+            self._membership.registry.get(said.name).send(said.value)
+        except Exception as error:  # a task of this process, or more than a limit allows
+            log.warning("a browser's message on %r: %r", said.name, error)
+            self._refuse(session, said.number, "failed", type(error).__name__)
+        else:
+            session.done(said.number)
+
+    def _ask(self, session: Session, said: Ask) -> None:
+        if session.requests >= self._limits.requests:
+            text = f"a browser has at most {self._limits.requests} requests under way"
+            self._refuse(session, said.number, "requests", text)
+            return
+        if not 0 < said.timeout <= REQUEST_TIMEOUT_MOST:
+            text = f"the timeout is over 0 and at most {REQUEST_TIMEOUT_MOST:g} s"
+            self._refuse(session, said.number, "timeout", text)
+            return
+        session.requests += 1
+        self._aside(session, self._answer(session, said))
+
+    async def _answer(self, session: Session, said: Ask) -> None:
+        """Ask a responder, and give the browser its answer."""
+        exchange = self._membership.registry.get(said.name)
+        try:
+            await self._membership.joined()
+            value = encode(await exchange.aio.request(said.value, said.timeout))
+        except (ExchangeError, EncodeError) as error:
+            self._refuse(session, said.number, type(error).__name__, str(error))
+        except Exception as error:
+            log.warning("a browser's request on %r: %r", said.name, error)
+            self._refuse(session, said.number, "failed", type(error).__name__)
+        else:
+            session.done(said.number, value)
+        finally:
+            session.requests -= 1
+
+
+def _file(name: str, kind: str) -> Any:
+    """Return an endpoint that serves a file of this package."""
+
+    async def serve(request: object) -> Response:
+        headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+        return FileResponse(HERE / name, media_type=kind, headers=headers)
+
+    return serve
+
+
+async def _receive(socket: WebSocket) -> bytes | str:
+    """Return the next frame, binary or text.
+
+    Raises:
+        WebSocketDisconnect: the connection has ended.
+    """
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1006))
+    found: bytes | str | None = message.get("bytes")
+    return message.get("text", "") if found is None else found
