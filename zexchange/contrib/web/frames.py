@@ -19,11 +19,13 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a connection begins with; ``session`` and ``position`` are of the one before."""
+    """What a connection begins with; the rest is of the one before: its session, the position
+    up to which messages came, and that up to which they were handled."""
 
     token: str
     session: str
-    position: int
+    received: int
+    handled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,14 @@ def read_hello(text: str) -> Hello | None:
     except (ValueError, RecursionError):
         return None
     match said:
-        case {"zexchange": 1, "token": str(token), "session": str(session), "position": int(last)}:
-            return Hello(token, session, last)
+        case {
+            "zexchange": 1,
+            "token": str(token),
+            "session": str(session),
+            "received": int(received),
+            "handled": int(handled),
+        }:
+            return Hello(token, session, received, handled)
         case _:
             return None
 

@@ -222,7 +222,7 @@ class Gateway:
             if session.hang_up is not None:
                 session.hang_up(REPLACED, "another connection goes on with this session")
             try:
-                session.queue.resume(hello.position)
+                session.queue.resume(hello.received, hello.handled)
                 return session, True
             except ValueError:  # no position that it can have: nobody knows what it has
                 self._end(session)
@@ -269,9 +269,12 @@ class Gateway:
             with suppress(WebSocketDisconnect, RuntimeError):
                 await socket.close(*closing.result())
         for part in parts:
-            if not part.cancelled() and (error := part.exception()) is not None:
-                if not isinstance(error, WebSocketDisconnect | RuntimeError | OSError):
-                    raise error
+            error = None if part.cancelled() else part.exception()
+            if isinstance(error, WebSocketDisconnect):
+                if error.code == 1000 and session.hang_up is None:  # it has said goodbye
+                    self._end(session)
+            elif error is not None and not isinstance(error, RuntimeError | OSError):
+                raise error
 
     def _leave(self, session: Session, hang_up: object) -> None:
         """Keep a session that has lost its connection for a while, unless another one has it."""
@@ -493,4 +496,4 @@ async def _receive(socket: WebSocket) -> bytes | str:
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1006))
     found: bytes | str | None = message.get("bytes")
-    return message.get("text", "") if found is None else found
+    return (message.get("text") or "") if found is None else found

@@ -6,8 +6,8 @@ items are under way. If more wait than there is room for, the oldest messages ar
 their place the browser gets one item that says how many of which exchange. What was under way is
 never dropped: nobody knows yet whether the browser has it.
 
-A new connection says which position it had last. All that was under way and lies after it waits
-again, so a reconnection loses and repeats nothing. Replies are *owed*: they are never dropped, and
+A new connection says up to which position the browser has got everything. What was under way and
+lies after it waits again, so a reconnection loses and repeats nothing. Replies are *owed*: they are never dropped, and
 a browser that takes none of them is cut off by `full`.
 
 The rule of this module: it knows no socket, no clock and no encoding but that of its items.
@@ -197,8 +197,7 @@ class ClientQueue:
         if not self._waiting or len(self._under_way) >= self._limits.window:
             return None
         item = self._waiting.popleft()
-        if item.name:
-            self._messages -= 1
+        self._messages -= bool(item.name)
         if isinstance(item.frame, Missed):
             missed = item.frame
             # Counts no more from here on: what is dropped later gets a notice of its own.
@@ -214,26 +213,30 @@ class ClientQueue:
         Raises:
             ValueError: the position is none that was handed to it.
         """
-        if self._under_way and position > self._under_way[-1].position:
-            raise ValueError(f"position {position} was not sent yet")
-        if not self._under_way and position > self.acknowledged:
-            raise ValueError(f"position {position} was not sent yet")
+        newest = self._under_way[-1].position if self._under_way else self.acknowledged
+        if position > newest:
+            raise ValueError(f"position {position} was not sent")
         while self._under_way and self._under_way[0].position <= position:
             item = self._under_way.popleft()
-            self._count(item, -1)
-            if item.name:
-                self._messages += 1  # `take` has counted it already
+            self._bytes -= item.size
+            self._owed -= not item.name
         self.acknowledged = max(self.acknowledged, position)
 
-    def resume(self, position: int) -> None:
-        """Begin with a new connection, whose browser has everything up to a position.
+    def resume(self, received: int, handled: int) -> None:
+        """Begin with a new connection.
+
+        Args:
+            received: the position up to which the browser has got everything.
+            handled: that up to which it has handled everything.
 
         Raises:
-            ValueError: the position is none that was handed to it.
+            ValueError: a position is none that was handed to it.
         """
-        self.acknowledge(position)
-        while self._under_way:
+        self.acknowledge(handled)
+        newest = self._under_way[-1].position if self._under_way else self.acknowledged
+        if not self.acknowledged <= received <= newest:
+            raise ValueError(f"position {received} was not sent, or was acknowledged")
+        while self._under_way and self._under_way[-1].position > received:
             item = self._under_way.pop()
-            if item.name:
-                self._messages += 1
+            self._messages += bool(item.name)
             self._waiting.appendleft(item)
