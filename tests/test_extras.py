@@ -8,7 +8,7 @@ from tests.support import ROOT
 
 EXTRAS = (
     *("cli", "numpy", "fast", "discovery", "msgspec", "pydantic"),
-    *("socketio", "litestar", "broadcaster", "opentelemetry", "prometheus"),
+    *("socketio", "litestar", "broadcaster", "opentelemetry", "prometheus", "web"),
 )
 
 

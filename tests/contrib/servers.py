@@ -19,12 +19,12 @@ L = TypeVar("L", bound="Listener")
 
 
 @contextmanager
-def served(folder: Path, module: str, *command: str) -> Iterator[int]:
+def served(folder: Path, module: str, *command: str, port: int = 0) -> Iterator[int]:
     """Run ``python -m MODULE ... --port`` in a folder, and yield its port once it answers.
 
-    In ``command``, PORT stands for the port.
+    In ``command``, PORT stands for the port: a free one, if none is given.
     """
-    port = free_ports()[0]
+    port = port or free_ports()[0]
     words = [word.replace("PORT", str(port)) for word in command]
     screen = folder / f"{module}.txt"
     with screen.open("wb") as printed:

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from tests.contrib.servers import served
-from tests.support import patience
+from tests.support import ROOT, patience
 from zexchange.protocol.codec.values import decode, encode
 
 TOKEN = "a token of the tests"
@@ -36,13 +36,23 @@ app = Starlette(routes=[Route("/stats", stats), *gateway.routes], lifespan=gatew
 ALLOWED = f"subscribe=['news.**', 'jobs'], publish=['news.*', 'sum'], groups='jobs', token={TOKEN!r}"
 
 
-@contextmanager
-def gateway(folder: Path, how: str = ALLOWED, port: int | None = None) -> Iterator[int]:
-    """Serve a gateway by uvicorn."""
+def program(folder: Path, port: int | str, how: str = ALLOWED) -> tuple[str, ...]:
+    """Write an application with a gateway, and return the words that serve it."""
     (folder / "served.py").write_text(PROGRAM.format(how=how), encoding="utf-8")
-    words = ("served:app", "--log-level", "error", "--timeout-graceful-shutdown", "1")
-    with served(folder, "uvicorn", *words, "--port", str(port or "PORT")) as found:
-        yield port or found
+    rest = "--log-level", "error", "--timeout-graceful-shutdown", "1"
+    return ("uvicorn", "served:app", *rest, "--port", str(port))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What the process of such an application needs."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
+
+
+@contextmanager
+def gateway(folder: Path, how: str = ALLOWED, port: int = 0) -> Iterator[int]:
+    """Serve a gateway by uvicorn."""
+    with served(folder, *program(folder, "PORT", how), port=port) as found:
+        yield found
 
 
 class Browser:

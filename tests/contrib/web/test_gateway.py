@@ -1,6 +1,7 @@
 """The gateway at real sockets: what is not allowed is neither in nor out, and nobody is held up."""
 
 import json
+import socket
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -27,10 +28,14 @@ def port(rendezvous: Path, tmp_path: Path):
 
 
 @pytest.fixture
-def registry(rendezvous: Path):
-    registry = zexchange.Registry()
-    with zexchange.federate("browsers", registry=registry):
-        yield registry
+def node(rendezvous: Path):
+    with zexchange.federate("browsers", registry=zexchange.Registry()) as node:
+        yield node
+
+
+@pytest.fixture
+def registry(node):
+    return node.registry
 
 
 def refused(port: int, code: int, reason: str, **how) -> None:
@@ -147,7 +152,7 @@ def test_a_connection_that_breaks_loses_nothing(port, registry) -> None:
     assert first.read()[5] == 1
     received = first.last
     first.say("send", "news.c", "x")
-    first.socket.socket.close()  # without a goodbye
+    first.socket.socket.shutdown(socket.SHUT_RDWR)  # without a goodbye
     registry.get("news.a").send(2)
     hello = {"session": session, "received": received, "handled": handled}
     with Browser(port, hello=hello) as second:
@@ -197,7 +202,7 @@ def test_limits_of_a_browser(rendezvous, tmp_path) -> None:
                 assert closed.value.rcvd.code == 4429
 
 
-def test_history_and_groups(port, registry) -> None:
+def test_history_and_groups(port, node, registry) -> None:
     """A late browser gets what is kept; a job goes to one, and to another if it was not handled."""
     registry.retain("news.kept", 2)
     for number in range(3):
@@ -209,6 +214,7 @@ def test_history_and_groups(port, registry) -> None:
         while (frame := one.read())[0] != "done":
             pass
         one.acknowledge()
+        node.wait_subscribers("jobs", timeout=patience())
         registry.get("jobs").send("work")
         while (frame := one.read())[0] != "message":
             pass
