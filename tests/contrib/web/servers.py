@@ -33,7 +33,9 @@ async def stats(request):
 
 app = Starlette(routes=[Route("/stats", stats), *gateway.routes], lifespan=gateway.lifespan)
 """
-ALLOWED = f"subscribe=['news.**', 'jobs'], publish=['news.*', 'sum'], groups='jobs', token={TOKEN!r}"
+ALLOWED = (
+    f"subscribe=['news.**', 'jobs'], publish=['news.*', 'sum'], groups='jobs', token={TOKEN!r}"
+)
 
 
 def program(folder: Path, port: int | str, how: str = ALLOWED) -> tuple[str, ...]:

@@ -144,14 +144,16 @@ def test_whatever_arrives_is_read_or_an_error(js: JavaScript, body: bytes) -> No
     assert js.through(b"\x01") == "01"
 
 
-@pytest.mark.parametrize("deep", [b"\x91" * 100_000 + b"\xc0", b"\xdd\xff\xff\xff\xff", b"\xdf\x7f\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "deep", [b"\x91" * 100_000 + b"\xc0", b"\xdd\xff\xff\xff\xff", b"\xdf\x7f\xff\xff\xff"]
+)
 def test_what_is_announced_is_not_made(js: JavaScript, deep: bytes) -> None:
     """Nesting without end, and lengths of what is not there, are errors."""
     assert js.through(deep).startswith("RangeError")
 
 
 def test_what_a_page_gets(js: JavaScript) -> None:
-    """Plain values where JavaScript has them; BigInt, Map, typed arrays and classes for the rest."""
+    """Plain values where JavaScript has them; BigInt, Map, typed arrays and classes else."""
     assert js.of({"a": 1, "b": [True, None]}, "value") == {"a": 1, "b": [True, None]}
     assert js.of(2**53, "[typeof value, String(value)]") == ["bigint", str(2**53)]
     assert js.of(2**53 - 1, "typeof value") == "number"
@@ -197,7 +199,15 @@ def test_what_a_page_sends(js: JavaScript) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["() => 1", "Symbol()", "new (class Order {})", "'\\ud800'", "new Date(NaN)", "(a => { a[0] = a; return a })([])"]
+    "code",
+    [
+        "() => 1",
+        "Symbol()",
+        "new (class Order {})",
+        "'\\ud800'",
+        "new Date(NaN)",
+        "(a => { a[0] = a; return a })([])",
+    ],
 )
 def test_what_cannot_be_sent_is_an_error(js: JavaScript, code: str) -> None:
     """Functions, classes, halves of characters, invalid dates and circles raise."""

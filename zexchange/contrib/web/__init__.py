@@ -5,8 +5,8 @@ It is a part of an application of Starlette or FastAPI::
     gateway = Gateway("site", subscribe="prices.**", publish="orders.*", token=TOKEN)
     app = Starlette(routes=[Route("/", page), *gateway.routes], lifespan=gateway.lifespan)
 
-A page imports ``zexchange.js`` from it. What goes over the WebSocket is described in
-docs/internals/browsers.md.
+A page imports ``zexchange.js`` from it. The frames on the WebSocket are described
+in docs/internals/browsers.md.
 """
 
 from .gateway import Gateway, GatewayStats

@@ -1,11 +1,11 @@
 """The frames between a browser and the gateway: MessagePack arrays, in binary WebSocket messages.
 
 A value in a frame has the encoding of the wire (docs/PROTOCOL.md, *Values*). A message is encoded
-once for all browsers, and the head of each frame is put before it. What the frames mean is in
+once for all browsers, and the head of each frame is put before it. Their meaning is in
 docs/internals/browsers.md.
 
 The hello is a text message with JSON: values may run functions that the program has registered, and
-so are read of nobody who has not shown his token.
+so no value is read before the token was compared.
 """
 
 import json
@@ -19,8 +19,10 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a connection begins with; the rest is of the one before: its session, the position
-    up to which messages came, and that up to which they were handled."""
+    """The first message of a connection; ``session`` is empty, or of the connection before.
+
+    Up to position ``received`` everything has come, and up to ``handled`` it was handled.
+    """
 
     token: str
     session: str

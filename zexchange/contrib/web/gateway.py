@@ -162,7 +162,7 @@ class Gateway:
             await self._turn_away(socket, TOO_MANY, "connections", "too many connections")
             return
         headers, server = socket.headers, socket.scope.get("server")
-        local = bool(server) and is_loopback(server[0])
+        local = server is not None and is_loopback(server[0])
         secure = socket.url.scheme == "wss"
         fault = origin_fault(
             headers.get("origin"), headers.get("host"), secure, local, self._origins
@@ -259,7 +259,8 @@ class Gateway:
             asyncio.ensure_future(self._read(socket, session, hang_up)),
         }
         try:
-            await asyncio.wait({*parts, closing}, return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [*parts, closing]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for part in parts:
                 part.cancel()
@@ -271,7 +272,7 @@ class Gateway:
         for part in parts:
             error = None if part.cancelled() else part.exception()
             if isinstance(error, WebSocketDisconnect):
-                if error.code == 1000 and session.hang_up is None:  # it has said goodbye
+                if error.code == 1000 and not session.connected:  # it has said goodbye
                     self._end(session)
             elif error is not None and not isinstance(error, RuntimeError | OSError):
                 raise error

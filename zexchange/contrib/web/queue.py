@@ -1,14 +1,14 @@
-"""What one browser has still to get: a bounded queue, its acknowledgements, and what it misses.
+"""The queue of one browser: bounded, with acknowledgements, and a count of all that is missed.
 
-Each item has a position, from 1 without holes. An item *waits*, is *under way* once it was handed
-to a connection, and is forgotten when the browser acknowledges its position. At most ``window``
-items are under way. If more wait than there is room for, the oldest messages are dropped, and in
-their place the browser gets one item that says how many of which exchange. What was under way is
-never dropped: nobody knows yet whether the browser has it.
+Each item has a position, from 1, in the order of coming. An item *waits*, is *under way* once it
+was handed to a connection, and is forgotten when the browser acknowledges its position. At most
+``window`` items are under way. If more wait than there is room for, the oldest messages are
+dropped, and in their place the browser gets one item that says how many of which exchange. An item
+under way is never dropped: nobody knows yet whether the browser has it.
 
-A new connection says up to which position the browser has got everything. What was under way and
-lies after it waits again, so a reconnection loses and repeats nothing. Replies are *owed*: they are never dropped, and
-a browser that takes none of them is cut off by `full`.
+A new connection says up to which position the browser has got everything. Items under way after it
+wait again, so a reconnection loses and repeats nothing. Replies are *owed*: they are never dropped,
+and a browser that takes none of them is cut off by `full`.
 
 The rule of this module: it knows no socket, no clock and no encoding but that of its items.
 """
@@ -25,7 +25,7 @@ NAMES_MOST = 100
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one browser may use of the gateway.
+    """The limits of one browser at the gateway.
 
     Attributes:
         subscriptions: names and patterns that it is attached to at a time.

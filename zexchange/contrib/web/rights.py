@@ -1,4 +1,4 @@
-"""Who may connect, and to what: nothing is in or out that is not allowed.
+"""The right to connect, to receive and to send: nothing is in or out that is not allowed.
 
 It knows nothing of sockets and frameworks: what a browser sent comes as texts.
 """

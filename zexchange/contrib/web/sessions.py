@@ -1,4 +1,4 @@
-"""What the gateway keeps of a browser, over its connections: a session.
+"""A session: all that the gateway keeps of a browser, over its connections.
 
 A session outlives its connections by `Limits.keep` seconds. Everything here belongs to one event
 loop, and nothing here knows WebSockets.
@@ -54,6 +54,11 @@ class Session:
         self.ready = asyncio.Event()
         """Set when a frame may be there for the connection."""
         self._progress = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection has the session."""
+        return self.hang_up is not None
 
     def give(self, frame: Callable[[int], bytes], name: str = "") -> int:
         """Put a frame into the queue; see `ClientQueue.add`."""
