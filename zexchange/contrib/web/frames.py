@@ -11,6 +11,7 @@ so no value is read before the token was compared.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ...protocol.codec.values import decode, encode
 
@@ -103,7 +104,8 @@ def read(frame: bytes) -> Ack | Numbered | None:
     Raises:
         DecodeError: it is not one value.
     """
-    match decode(frame):
+    found: Any = decode(frame)
+    match found:
         case ["ack", int(position)]:
             return Ack(position)
         case ["attach", int(number), int(id), str(key), int(history), str(group)]:

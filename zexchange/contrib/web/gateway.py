@@ -6,7 +6,7 @@ is told and counted. Every method belongs to one event loop.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ class Gateway:
         ]
 
     @asynccontextmanager
-    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Be in the federation while an application runs; to be passed as its ``lifespan``."""
         await self._membership.joined()
         try:

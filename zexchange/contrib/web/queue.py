@@ -52,7 +52,7 @@ class Limits:
 class Missed:
     """How many messages were dropped, by exchange; None if it is unknown how many."""
 
-    counts: dict[str, int | None] = field(default_factory=dict)
+    counts: dict[str, int | None] = field(default_factory=dict[str, int | None])
     others: int | None = 0
 
     def add(self, name: str, number: int | None = 1) -> None:

@@ -44,8 +44,8 @@ class Session:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     taken: int = 0
     requests: int = 0
-    subscriptions: dict[int, Source] = field(default_factory=dict)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    subscriptions: dict[int, Source] = field(default_factory=dict[int, Source])
+    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     hang_up: Callable[[int, str], None] | None = None
     over: bool = False
 
