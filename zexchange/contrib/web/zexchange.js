@@ -523,7 +523,7 @@ export class Refused extends Error {
 }
 
 const ACK_EVERY = 16, ACK_AFTER = 20, QUEUED_MOST = 10_000
-const FIRST_DELAY = 250, LONGEST_DELAY = 15_000
+const FIRST_DELAY = 250, LONGEST_DELAY = 15_000, WELCOME_MOST = 10_000
 const FINAL = new Set([4400, 4401, 4403, 4409, 4413]) // trying again would not help
 
 /** Connect to a gateway. Returns at once; what is asked before it is connected waits. */
@@ -602,6 +602,11 @@ class Client extends EventTarget {
       }
     }
     socket.onerror = () => {}
+    // Some connections neither open nor end.
+    this.#timer = setTimeout(() => {
+      this.#gone(4000, "no welcome came")
+      socket.close()
+    }, WELCOME_MOST)
     socket.onclose = ({ code, reason }) => {
       if (socket === this.#socket) this.#gone(code, reason)
     }
@@ -610,6 +615,8 @@ class Client extends EventTarget {
   #gone(code, reason) {
     const was = this.#welcome
     this.#welcome = false
+    this.#socket = null
+    clearTimeout(this.#timer)
     if (this.#closed) return
     if (was) this.#tell("disconnected", { code, reason })
     if (code >= 4400) this.#tell("refused", { reason: String(code), text: reason })
@@ -643,6 +650,7 @@ class Client extends EventTarget {
     this.#limits = limits
     this.#delay = FIRST_DELAY
     this.#welcome = true
+    clearTimeout(this.#timer)
     if (resumed) {
       this.#acked = this.#helloed
       for (const [number, call] of this.#waiting) if (number > taken) this.#put(call.frame)
