@@ -124,6 +124,7 @@ def test_a_wrong_token_is_told_and_not_tried_again(registry, tmp_path: Path) -> 
         assert shown.process.wait(patience()) == 0
 
 
+@pytest.mark.slow  # it hung once, before the client had a limit for the welcome
 def test_broken_connections_lose_and_repeat_nothing(registry, tmp_path: Path) -> None:
     """Messages in both directions come once and in order, however often the connection breaks."""
     script = """

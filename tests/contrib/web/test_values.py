@@ -88,6 +88,14 @@ def test_vectors_go_through_javascript(js: JavaScript, vector: dict[str, str]) -
     assert js.ask(hex=vector["hex"]) == vector["hex"]
 
 
+@pytest.mark.parametrize("last", [7, 1.5, "text", b"bytes", 2**40, None, [1], UUID(int=1)])
+def test_a_value_may_be_as_long_as_what_is_written_into(js: JavaScript, last: object) -> None:
+    """Whatever comes last: it begins at each place before the end of 256 bytes, or of 512."""
+    for size in (*range(235, 260), *range(490, 515)):
+        body = encode([bytes(size), last])
+        assert js.through(body) == body.hex()
+
+
 leaves = st.one_of(
     st.none(),
     st.booleans(),

@@ -174,8 +174,16 @@ class Writer {
     return this.at - size
   }
 
-  byte(value) { this.view.setUint8(this.room(1), value) }
-  all(bytes) { this.bytes.set(bytes, this.room(bytes.length)) }
+  // First the room: it may replace `bytes` and `view`.
+  byte(value) {
+    const at = this.room(1)
+    this.view.setUint8(at, value)
+  }
+
+  all(bytes) {
+    const at = this.room(bytes.length)
+    this.bytes.set(bytes, at)
+  }
 
   head(code, size, value, wide) { // a code, and a number of so many bytes
     this.byte(code)
@@ -222,7 +230,8 @@ class Writer {
 
   float(value) {
     this.byte(0xcb)
-    this.view.setFloat64(this.room(8), value)
+    const at = this.room(8)
+    this.view.setFloat64(at, value)
   }
 
   integer(value) {
