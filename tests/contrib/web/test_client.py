@@ -150,6 +150,7 @@ def test_broken_connections_lose_and_repeat_nothing(registry, tmp_path: Path) ->
             assert [up.get(timeout=patience()) for _ in range(200)] == list(range(200))
 
 
+@pytest.mark.leaves_files
 def test_a_gateway_that_is_killed_is_met_again(registry, tmp_path: Path) -> None:
     """The page connects by itself, attaches again, and is told that it missed an unknown number."""
     script = """
