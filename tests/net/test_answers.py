@@ -21,7 +21,8 @@ class Bench:
         inbound: Any = self
         peers: Any = SimpleNamespace(members=self)
         window: Any = None
-        self.answers = Answers(peers, inbound, window, Offers())
+        traffic: Any = None
+        self.answers = Answers(peers, inbound, window, Offers(), traffic)
 
     def linked_to(self, link: str) -> Any:
         return SimpleNamespace(id=link.encode(), link=link)
