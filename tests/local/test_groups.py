@@ -392,19 +392,7 @@ def test_a_group_whose_worker_has_just_left_is_owed_messages(registry: Registry,
     registry._groups().tick()
     registry.get("y").send(2)
     assert registry.get("y").stats().groups == ()
-    assert registry._groups()._left == {}
-
-
-def test_groups_that_were_left_are_remembered_up_to_a_bound(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The oldest are forgotten first."""
-    monkeypatch.setattr("zexchange.local.sharing.roster.LEFT_MOST", 3)
-    for n in range(5):
-        worker = Worker()
-        registry.get(f"x.{n}").attach(worker, group="workers")
-        registry.get(f"x.{n}").detach(worker)
-    assert list(registry._groups()._left) == [(f"x.{n}", "workers") for n in (2, 3, 4)]
+    assert len(registry._groups()._departed) == 0
 
 
 def test_what_nobody_takes_is_lost_and_told(

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...groups.intake import Progress
-from ...groups.queue import PATIENCE
 from ...names import Patterns, is_pattern, matches
 from ..process.fork import Lock, track
 from ..tasks.stream import Delivery
 from ..typed.declared_type import DeclaredType
+from .departed import DepartedGroups
 from .member import Member
 from .share import Parcel, Receiver, Sender, Share
 from .supply import Supply
@@ -65,8 +65,6 @@ class GroupHost(Protocol):
         """Take note that this process has a member more or fewer."""
 
 
-LEFT_MOST = 10_000
-"""Groups without members, by name or pattern, that are remembered for a while."""
 DUE_AFTER = 5.0
 """Seconds after which a sender lets time pass, if no node has."""
 
@@ -190,9 +188,7 @@ class Roster:
         self._here: dict[Member, LocalMember] = {}
         self._shares: dict[str, dict[str, Share]] = {}
         """By exchange and group."""
-        self._left: dict[tuple[str, str], tuple[float, Callable[[str], bool]]] = {}
-        """By key and group: when the last member left, and which exchanges it was for. Messages
-        for the group are kept for some time, also where nothing was sent to it before."""
+        self._departed = DepartedGroups()
         self._turn = itertools.count()
         self.due_at = 0.0
         """When a sender is to let time pass, in seconds since the epoch: a process may have no node
@@ -202,7 +198,7 @@ class Roster:
     def _after_fork(self) -> None:
         """Keep the members of this process, and forget all others, and all that is owed."""
         here, self._here, self._index = list(self._here), {}, _Index()
-        self._shares, self._left = {}, {}
+        self._shares, self._departed = {}, DepartedGroups()
         for member in here:
             self._here[member] = LocalMember(member, self._host.monotonic)
             self._index.add(self._here[member])
@@ -239,7 +235,7 @@ class Roster:
         for receiver in receivers:
             with self._lock.lock:
                 self._index.add(receiver)
-                self._left.pop((receiver.key, receiver.group), None)
+                self._departed.came(receiver.key, receiver.group)
                 shares = self._shares_of(receiver)
             for share in shares:
                 share.join(receiver)
@@ -251,7 +247,9 @@ class Roster:
         for receiver in receivers:
             with self._lock.lock:
                 self._index.remove(receiver)
-                self._leave(receiver)
+                if not self._index.has(receiver.key, receiver.group):
+                    now = self._host.monotonic()
+                    self._departed.left(receiver.key, receiver.group, receiver.admits, now)
                 shares = self._shares_of(receiver)
                 others = [(share, self._other(receiver, share.name)) for share in shares]
             for share, other in others:
@@ -260,35 +258,6 @@ class Roster:
                     share.join(other)
                 share.pump()
             self._host._reroute(receiver.key)
-
-    def _leave(self, receiver: Receiver) -> None:
-        """Remember a group that has no members any longer. The caller holds the lock."""
-        place = receiver.key, receiver.group
-        if not self._index.has(*place):
-            self._left.pop(place, None)  # the newest is last
-            self._left[place] = self._host.monotonic(), receiver.admits
-            if len(self._left) > LEFT_MOST:
-                del self._left[next(iter(self._left))]
-
-    def _left_on(self, name: str) -> dict[str, float]:
-        """Return the groups of an exchange whose last member has left, and when it did."""
-        return {
-            group: since
-            for (key, group), (since, admits) in self._left.items()
-            if matches(key, name) and admits(name)
-        }
-
-    def _forget_left(self) -> list[str]:
-        """Forget the groups that nobody came back to; return their names and patterns."""
-        gone = list[str]()
-        now = self._host.monotonic()
-        with self._lock.lock:
-            for place, (since, _) in list(self._left.items()):
-                if now - since < PATIENCE:
-                    break
-                del self._left[place]
-                gone.append(place[0])
-        return gone
 
     def _other(self, receiver: Receiver, name: str) -> Receiver | None:
         """Return the same member in another federation, if it is met there."""
@@ -313,8 +282,7 @@ class Roster:
             found = self._index.on(name)
             groups = dict.fromkeys(receiver.group for receiver in found)
             groups |= dict.fromkeys(self._shares.get(name, ()))
-            if self._left:
-                groups |= dict.fromkeys(self._left_on(name))
+            groups |= dict.fromkeys(self._departed.on(name))
             shares = [self._share(name, group, found) for group in groups]
         return tuple([Sender(s, self._host.time, declared, self) for s in shares])
 
@@ -328,7 +296,7 @@ class Roster:
         share = self._shares.get(name, {}).get(group)
         if share is None or share.over:
             host = self._host
-            left = self._left_on(name) if self._left else {}
+            left = self._departed.on(name)
             share = Share(
                 *(name, group, host.monotonic, host.event, host._may_wait, self._lost),
                 left.get(group, host.monotonic()),
@@ -369,7 +337,9 @@ class Roster:
     def tick(self) -> None:
         """Let time pass: once a second is often enough. Any thread, with no lock held."""
         self.due_at = self._host.time() + DUE_AFTER
-        for key in self._forget_left() if self._left else ():
+        with self._lock.lock:
+            gone = self._departed.expire(self._host.monotonic())
+        for key in gone:
             self._host._reroute(key)
         over = list[Share]()
         for share in self.shares():

@@ -13,6 +13,7 @@ from ...protocol.delivery.sequence import ReceiveCounts
 from ...protocol.interest.interest import NameSet
 from ...protocol.session.session import Session
 from ...protocol.traffic.counts import Counts
+from ...protocol.wire.limits import MAX_COUNTED
 from ...protocol.wire.messages import Count, Counted, ExchangeCount
 from ..inbound.receiver import Receiver
 from ..outbound.bridges import Bridges
@@ -29,8 +30,6 @@ processor at most, however many exchanges there are and however many nodes ask."
 AT_ONE_MOMENT = 0.0005
 """Seconds that reading the counts may take; if it takes longer, another thread ran in between."""
 TRIES = 5
-SLOW_MOST = 1000
-"""Slow peers that are told."""
 
 
 class NodeCounts:
@@ -86,7 +85,7 @@ class NodeCounts:
         covers = NameSet(keys).covers
         rows, more = counts.part(covers, asked.began, asked.look, asked.after)
         told = asked.request, counts.began, counts.look, counts.at, rows, more
-        slow = tuple(self._outbound.window.slow_peers())[:SLOW_MOST]
+        slow = tuple(self._outbound.window.slow_peers())[:MAX_COUNTED]
         return Counted(self._session.me, *told, {} if more else self._figures(), slow)
 
     def tick(self, now: float) -> None:

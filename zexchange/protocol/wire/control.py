@@ -23,6 +23,7 @@ from .fields import (
     seconds,
     text,
     texts,
+    up_to,
 )
 from .limits import MAX_COUNTED, MAX_FIGURES, MAX_KEYS, MAX_MEMBERS, MAX_PATTERNS, MAX_RESPONDERS
 from .messages import MAX_ENDPOINT, MAX_LABEL, Address, Control, ExchangeCount, GroupMember, Label
@@ -61,12 +62,6 @@ def _group_member(name: str, group: str, number: int, ahead: int) -> GroupMember
     return GroupMember(key(name), check_group_text(group), number, min(ahead, MOST))
 
 
-def _members(value: Any) -> tuple[GroupMember, ...]:
-    if len(items(value)) > MAX_MEMBERS:
-        raise DecodeError(f"a node has up to {MAX_MEMBERS} members of groups")
-    return tuple(map(_member, value))
-
-
 def check_group_text(group: str) -> str:
     """Return the name of a group if it is one.
 
@@ -80,6 +75,7 @@ def check_group_text(group: str) -> str:
 
 
 _member = row(text, text, count, count, into=_group_member)
+_members = up_to(MAX_MEMBERS, "members of groups", each(_member))
 
 
 _NO_COUNTS = ExchangeCount("")
@@ -98,12 +94,6 @@ def _exchange_count(value: Any) -> ExchangeCount:
     return counts
 
 
-def _exchange_counts(value: Any) -> tuple[ExchangeCount, ...]:
-    if len(items(value)) > MAX_COUNTED:
-        raise DecodeError(f"counts of up to {MAX_COUNTED} exchanges are told at a time")
-    return tuple(map(_exchange_count, value))
-
-
 def _written_counts(counts: tuple[ExchangeCount, ...]) -> list[list[Any]]:
     written: list[list[Any]] = []
     for one in counts:
@@ -114,17 +104,9 @@ def _written_counts(counts: tuple[ExchangeCount, ...]) -> list[list[Any]]:
     return written
 
 
-def _slow_peers(value: Any) -> tuple[bytes, ...]:
-    if len(items(value)) > MAX_COUNTED:
-        raise DecodeError(f"a node tells up to {MAX_COUNTED} slow peers")
-    return tuple(map(node_id, value))
-
-
-def _figures(value: Any) -> dict[str, int]:
-    found = numbers(value)
-    if len(found) > MAX_FIGURES:
-        raise DecodeError(f"a node has up to {MAX_FIGURES} figures")
-    return found
+_exchange_counts = up_to(MAX_COUNTED, "exchanges", each(_exchange_count))
+_slow_peers = up_to(MAX_COUNTED, "slow peers", each(node_id))
+_figures = up_to(MAX_FIGURES, "figures", numbers)
 
 
 def _public_keys(value: Any) -> tuple[tuple[bytes, bytes], ...]:

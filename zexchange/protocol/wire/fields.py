@@ -150,6 +150,17 @@ def each(read: Callable[[Any], V]) -> Callable[[Any], tuple[V, ...]]:
     return lambda value: tuple(map(read, items(value)))
 
 
+def up_to(most: int, what: str, read: Callable[[Any], V]) -> Callable[[Any], V]:
+    """Return a reader of a list or map of so many items at most, given its reader."""
+
+    def bounded(value: Any) -> V:
+        if isinstance(value, list | dict) and len(value) > most:
+            raise DecodeError(f"{len(value)} {what}, of {most} at most")
+        return read(value)
+
+    return bounded
+
+
 def row(*reads: Callable[[Any], Any], into: Callable[..., Any] | None = None) -> Any:
     """Return a reader of the first items of a list, one reader for each; further items are skipped.
 

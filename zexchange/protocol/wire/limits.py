@@ -13,7 +13,7 @@ MAX_RESPONDERS = 1000
 MAX_MEMBERS = 1000
 """Members of groups that one node may have."""
 MAX_COUNTED = 1000
-"""Exchanges whose counts one node tells in one message."""
+"""Exchanges whose counts one node tells in one message; and slow peers."""
 MAX_FIGURES = 100
 """Figures of a node in such a message."""
 MAX_PATTERNS = 1000
