@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -30,6 +30,12 @@ for (const kind of ["connected", "disconnected", "reconnected", "lost", "refused
   client.on(kind, detail => say(kind, detail.error ? String(detail.error) : detail))
 }
 """
+
+
+@pytest.fixture(autouse=True)
+def there_is_a_node() -> None:
+    """Skip without one before anything was started."""
+    node()
 
 
 class Page:
@@ -159,31 +165,32 @@ def test_a_gateway_that_is_killed_is_met_again(registry, tmp_path: Path) -> None
     client.on("disconnected", () => client.exchange("news.b").send("while it was away"))
     """
     port = free_ports()[0]
-    with registry.get("news.b").stream() as sent:
-        first = subprocess.Popen(
-            [sys.executable, "-m", *program(tmp_path, port)],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-        )
+    command = [sys.executable, "-m", *program(tmp_path, port)]
+    with (
+        registry.get("news.b").stream() as sent,
+        subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path)) as first,
+        ExitStack() as stack,
+    ):
+        stack.callback(first.kill)
         eventually(lambda: answers(port))
-        with page(tmp_path, port, script) as shown:
-            shown.until("attached")
-            registry.get("news.a").send(1)
-            assert shown.said() == ["news", 1]
-            first.kill()
-            first.wait()
-            shown.until("disconnected")
-            with gateway(tmp_path, port=port):
-                assert shown.until("lost")[1]["unknown"] is True
-                assert shown.said() == ["reconnected", {"resumed": False}]
-                assert sent.get(timeout=patience()) == "while it was away"
+        shown = stack.enter_context(page(tmp_path, port, script))
+        shown.until("attached")
+        registry.get("news.a").send(1)
+        assert shown.said() == ["news", 1]
+        first.kill()
+        first.wait()
+        shown.until("disconnected")
+        with gateway(tmp_path, port=port):
+            assert shown.until("lost")[1]["unknown"] is True
+            assert shown.said() == ["reconnected", {"resumed": False}]
+            assert sent.get(timeout=patience()) == "while it was away"
 
-                def heard() -> bool:
-                    registry.get("news.a").send(2)
-                    return not shown._lines.empty()
+            def heard() -> bool:
+                registry.get("news.a").send(2)
+                return not shown._lines.empty()
 
-                eventually(heard)
-                assert shown.said() == ["news", 2]
+            eventually(heard)
+            assert shown.said() == ["news", 2]
 
 
 def test_a_slow_page_gets_no_more_than_it_can_take(registry, tmp_path: Path) -> None:
