@@ -16,13 +16,11 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from ... import DecodeError, EncodeError, ExchangeError, InvalidName
-from ...local.process.logs import log
-from ...names import check_name, check_scope
-from ...protocol.codec.values import encode
+from ... import DecodeError
 from ..membership import AnyNode, Membership
 from . import frames
-from .frames import Ack, Ask, Attach, Detach, Hello, Numbered, Send
+from .calls import Calls
+from .frames import Ack, Hello
 from .queue import Limits
 from .rights import BrowserRights, is_loopback, origin_fault, same_text, scopes
 from .sessions import Session
@@ -36,10 +34,6 @@ HELLO_TIMEOUT = 5.0
 """Seconds in which a connection has to say who it is."""
 HELLO_MOST = 4096
 """Characters of what it says."""
-HISTORY_MOST = 1000
-"""Kept messages that a browser may ask for."""
-REQUEST_TIMEOUT_MOST = 60.0
-"""Seconds that a browser may have a request wait at most."""
 HERE = Path(__file__).parent
 
 
@@ -105,7 +99,6 @@ class Gateway:
         if token == "":
             raise ValueError("an empty token is none: pass None if none is asked for")
         self._membership = Membership(federation, node)
-        self._rights = BrowserRights(scopes(subscribe), scopes(publish), scopes(groups))
         self._token = token
         self._origins = (origins,) if isinstance(origins, str) else tuple(origins)
         self._most = connections
@@ -116,6 +109,8 @@ class Gateway:
         self._missed = 0
         self._refused: Counter[str] = Counter()
         self._feeds = Feeds(self._membership.registry)
+        rights = BrowserRights(scopes(subscribe), scopes(publish), scopes(groups))
+        self._calls = Calls(self._membership, rights, self._limits, self._feeds, self._refused)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -343,7 +338,7 @@ class Gateway:
             if said.number != session.taken + 1:
                 raise ValueError(f"frame {said.number} came after {session.taken}")
             session.taken = said.number
-            await self._do(session, said, len(frame))
+            await self._calls.do(session, said, len(frame))
 
     def _cut(self, session: Session, code: int, reason: str, text: str) -> None:
         """End the session of a browser that breaks a rule of the protocol."""
@@ -352,129 +347,6 @@ class Gateway:
         self._end(session)
         if hang_up is not None:
             hang_up(code, text.encode()[:120].decode("utf-8", "ignore"))
-
-    # What browsers ask for.
-
-    def _refuse(self, session: Session, number: int, reason: str, text: str) -> None:
-        self._refused[reason] += 1
-        session.refuse(number, reason, text)
-
-    async def _do(self, session: Session, said: Numbered, size: int) -> None:
-        """Do what a browser asks for, or refuse it; attachments and requests go on by themselves.
-
-        Everything that is refused for want of a right is refused before an exchange is made.
-        """
-        match said:
-            case Attach():
-                if self._may_attach(session, said):
-                    self._attach(session, said)
-            case Detach():
-                if self._feeds.detach(session, said.id):
-                    session.done(said.number)
-                else:
-                    self._refuse(session, said.number, "unknown", "there is no such subscription")
-            case Send():
-                if self._may_send(session, said.number, said.name):
-                    self._send(session, said)
-                    await self._membership.sent(size)
-            case Ask():
-                if self._may_send(session, said.number, said.name):
-                    self._ask(session, said)
-
-    def _aside(self, session: Session, work: Any) -> None:
-        """Run what takes time beside the reading of further frames."""
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        session.tasks.add(task)
-        task.add_done_callback(session.tasks.discard)
-
-    def _may_attach(self, session: Session, said: Attach) -> bool:
-        fault = "", ""
-        try:
-            check_scope(said.key)
-        except InvalidName as error:
-            fault = "name", str(error)
-        else:
-            rights, limits = self._rights, self._limits
-            if not rights.may_subscribe(said.key):
-                fault = "subscribe", f"browsers may not attach to {said.key!r}"
-            elif said.group and not rights.may_join(said.key):
-                fault = "groups", f"browsers may not be members of groups of {said.key!r}"
-            elif said.id in session.subscriptions:
-                fault = "id", f"subscription {said.id} is there already"
-            elif len(session.subscriptions) >= limits.subscriptions:
-                fault = "subscriptions", f"a browser has at most {limits.subscriptions}"
-            elif not 0 <= said.history <= HISTORY_MOST or (said.history and said.group):
-                fault = "history", f"history is 0 to {HISTORY_MOST}, and 0 in a group"
-        if fault[0]:
-            self._refuse(session, said.number, *fault)
-        return not fault[0]
-
-    def _attach(self, session: Session, said: Attach) -> None:
-        try:
-            self._feeds.attach(session, said.id, said.key, said.history, said.group)
-        except ExchangeError as error:
-            self._refuse(session, said.number, type(error).__name__, str(error))
-        else:
-            self._membership.attached()
-            self._aside(session, self._attached(session, said))
-
-    async def _attached(self, session: Session, said: Attach) -> None:
-        """Say that a subscription is in force, when it is at all peers."""
-        try:
-            await self._membership.joined()
-        except ExchangeError as error:
-            self._feeds.detach(session, said.id)
-            self._refuse(session, said.number, type(error).__name__, str(error))
-        else:
-            session.done(said.number)
-
-    def _may_send(self, session: Session, number: int, name: str) -> bool:
-        try:
-            check_name(name)
-        except InvalidName as error:
-            self._refuse(session, number, "name", str(error))
-            return False
-        if not self._rights.may_publish(name):
-            self._refuse(session, number, "publish", f"browsers may not send on {name!r}")
-            return False
-        return True
-
-    def _send(self, session: Session, said: Send) -> None:
-        try:
-            self._membership.registry.get(said.name).send(said.value)
-        except Exception as error:  # a task of this process, or more than a limit allows
-            log.warning("a browser's message on %r: %r", said.name, error)
-            self._refuse(session, said.number, "failed", type(error).__name__)
-        else:
-            session.done(said.number)
-
-    def _ask(self, session: Session, said: Ask) -> None:
-        if session.requests >= self._limits.requests:
-            text = f"a browser has at most {self._limits.requests} requests under way"
-            self._refuse(session, said.number, "requests", text)
-            return
-        if not 0 < said.timeout <= REQUEST_TIMEOUT_MOST:
-            text = f"the timeout is over 0 and at most {REQUEST_TIMEOUT_MOST:g} s"
-            self._refuse(session, said.number, "timeout", text)
-            return
-        session.requests += 1
-        self._aside(session, self._answer(session, said))
-
-    async def _answer(self, session: Session, said: Ask) -> None:
-        """Ask a responder, and give the browser its answer."""
-        exchange = self._membership.registry.get(said.name)
-        try:
-            await self._membership.joined()
-            value = encode(await exchange.aio.request(said.value, said.timeout))
-        except (ExchangeError, EncodeError) as error:
-            self._refuse(session, said.number, type(error).__name__, str(error))
-        except Exception as error:
-            log.warning("a browser's request on %r: %r", said.name, error)
-            self._refuse(session, said.number, "failed", type(error).__name__)
-        else:
-            session.done(said.number, value)
-        finally:
-            session.requests -= 1
 
 
 def _file(name: str, kind: str) -> Any:

@@ -11,7 +11,7 @@ import msgpack
 
 from ...collisions import dict_of
 from ...errors import DecodeError, InvalidName
-from ...kinds import is_dict
+from ...kinds import is_dict, is_list
 from ...names import check_key, is_name
 from .limits import check_announced
 
@@ -154,7 +154,7 @@ def up_to(most: int, what: str, read: Callable[[Any], V]) -> Callable[[Any], V]:
     """Return a reader of a list or map of so many items at most, given its reader."""
 
     def bounded(value: Any) -> V:
-        if isinstance(value, list | dict) and len(value) > most:
+        if (is_list(value) or is_dict(value)) and len(value) > most:
             raise DecodeError(f"{len(value)} {what}, of {most} at most")
         return read(value)
 
