@@ -1,4 +1,4 @@
-"""What browsers ask for: attachments, messages and requests, each done or refused.
+"""The calls of browsers: attachments, messages and requests, each done or refused.
 
 Each refusal is told to the browser and counted. Everything here belongs to one event loop.
 """
@@ -25,7 +25,7 @@ REQUEST_TIMEOUT_MOST = 60.0
 
 
 class Calls:
-    """Does what browsers ask for.
+    """Carries out the calls of browsers.
 
     Args:
         membership: the federation.

@@ -17,7 +17,7 @@ from ...names import Patterns, is_pattern, matches
 from ..process.fork import Lock, track
 from ..tasks.stream import Delivery
 from ..typed.declared_type import DeclaredType
-from .departed import DepartedGroups
+from .departed_groups import DepartedGroups
 from .member import Member
 from .share import Parcel, Receiver, Sender, Share
 from .supply import Supply

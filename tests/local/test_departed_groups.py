@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.groups.queue import PATIENCE
-from zexchange.local.sharing import departed
-from zexchange.local.sharing.departed import DepartedGroups
+from zexchange.local.sharing import departed_groups
+from zexchange.local.sharing.departed_groups import DepartedGroups
 from zexchange.names import matches
 
 KEYS = ["a", "a.b", "a.*", "**", "c"]
@@ -46,7 +46,7 @@ def test_a_group_is_known_from_its_end_on_until_it_comes_back_or_time_is_over(
 
 
 def test_the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(departed, "LEFT_MOST", 3)
+    monkeypatch.setattr(departed_groups, "LEFT_MOST", 3)
     there = DepartedGroups()
     for n in range(5):
         there.left(f"x.{n}", "g", lambda name: True, float(n))
