@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -23,24 +24,29 @@ import click
 from zexchange import ExchangeError, __version__
 from zexchange.imports import importing
 
-from .demo import demo
-from .doctor import doctor
-from .hub import hub
-from .keygen import keygen
-from .peers import peers
-from .request import request
-from .respond import respond
-from .send import send
-from .tail import tail
 from .text import as_flags
-from .top import top
 
+NAMES = "demo", "doctor", "hub", "keygen", "peers", "request", "respond", "send", "tail", "top"
+"""The commands. Each is in the module of its name here, which is imported when it is needed: all of
+them take longer to import than a short command to run."""
 INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class Commands(click.Group):
     """A group whose commands end with the exit status that a shell expects."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of the help."""
+        return sorted(NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, whose module is imported now; None if there is none of that name."""
+        if cmd_name not in NAMES:
+            return None
+        module = import_module(f".{cmd_name}", __package__)
+        found: click.Command = getattr(module, cmd_name)
+        return found
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn its exceptions into an exit status."""
@@ -88,10 +94,6 @@ def _show_version(context: click.Context, option: click.Parameter, asked: bool) 
 )
 def commands() -> None:
     """Be the group of all commands; click calls this before each of them."""
-
-
-for _command in (demo, doctor, hub, keygen, peers, request, respond, send, tail, top):
-    commands.add_command(_command)
 
 
 def run() -> None:

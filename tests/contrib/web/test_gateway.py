@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -174,8 +175,9 @@ def test_who_breaks_the_protocol_is_cut_off(port) -> None:
     for frame, code in [*((frame, 4400) for frame in bad), (b"\0" * (2 << 20), 4413)]:
         with Browser(port) as browser:
             browser.read()
-            with pytest.raises(ConnectionClosed) as closed:
+            with suppress(ConnectionClosed):  # of a large frame it may not read the end
                 browser.socket.send(frame)
+            with pytest.raises(ConnectionClosed) as closed:
                 browser.socket.recv(patience())
             assert closed.value.rcvd.code == code
     eventually(lambda: stats(port)["sessions"] == 0)
@@ -194,9 +196,10 @@ def test_limits_of_a_browser(rendezvous, tmp_path) -> None:
             with Browser(port) as second:
                 assert second.read()[0] == "welcome"
                 refused(port, 4429, "connections")
-                with pytest.raises(ConnectionClosed) as closed:  # by a send, or by what is read then
+                with suppress(ConnectionClosed):  # it may be cut off before it has sent all
                     for number in range(20):
                         second.say("send", f"news.{number}", None)
+                with pytest.raises(ConnectionClosed) as closed:
                     list(iter(second.read, None))
                 assert closed.value.rcvd.code == 4429
 
