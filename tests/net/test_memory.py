@@ -27,11 +27,13 @@ def tables(node: Any) -> dict[str, int]:
     """How much a node remembers by name."""
     engine = node._engine
     numbering, window = engine.outbound.numbering, engine.outbound.window
+    siblings = engine.bridges._siblings
     found = {
         "heads": len(numbering.heads),
         "starts": len(numbering.starts),
         "bridges": len(engine.bridges),
         "exchanges": len(node.registry.exchanges()),
+        "shared": len(siblings._shared) + len(siblings._young),
         "audiences": len(window._audiences),
         "acked": sum(len(peer.acked) for peer in engine.session.members.peers.values()),
     }

@@ -195,16 +195,18 @@ class Book:
                         missing.append(f"{self.key}: {name} of {source}: {position} of {head}")
         return missing
 
-    def retire(self, before: float, for_good: Callable[[str], bool]) -> None:
+    def retire(self, before: float, for_good: Callable[[str], bool], lossy: bool = False) -> None:
         """Close sheets of names that are used no more, if nothing of theirs was lost.
 
         Args:
             before: the last message was sent before this moment.
             for_good: tells whether a name may be one of those.
+            lossy: close those with losses, too: nobody compares them with what the node tells.
         """
         with self.lock:
             for key, sheet in list(self.sheets.items()):
-                if sheet.sent_at < before and for_good(sheet.name) and not sheet.account.losses:
+                old = sheet.sent_at < before and for_good(sheet.name)
+                if old and (lossy or not sheet.account.losses):
                     self.past.update(_sums(sheet.account))
                     del self.sheets[key]
 

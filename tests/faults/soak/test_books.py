@@ -124,6 +124,9 @@ def test_names_that_are_used_no_more_are_closed() -> None:
     book.retire(10.0, lambda name: True)
     assert {name for _, name in book.sheets} == {"lossy", "young"}
     assert book.sums() == sums
+    book.retire(10.0, lambda name: True, lossy=True)
+    assert {name for _, name in book.sheets} == {"young"}
+    assert book.sums() == sums
 
 
 def test_a_seed_decides_everything() -> None:

@@ -81,7 +81,8 @@ class Siblings:
         """Held for a few steps while an exchange begins at a node, and while one is forgotten. May
         be taken while any other lock is held."""
         self._shared: dict[str, SharedBridge] = {}
-        self._young: list[tuple[float, SharedBridge]] = []
+        self._young: dict[SharedBridge, float] = {}
+        """Those that were shared lately, in that order, and until when `tick` looks at them."""
         self._floor = 0
         """No number that was given by a node that has left is higher."""
 
@@ -162,7 +163,7 @@ class Siblings:
         if exchange is not None:
             exchange._replace_bridges((first, second), shared)
         shared.see_to(0)
-        self._young.append((second.outbound.monotonic() + STRAYS_FOR, shared))
+        self._young[shared] = second.outbound.monotonic() + STRAYS_FOR
         return shared
 
     def _carry_alone(self, node: Sibling, bridge: Bridge, fresh: bool) -> bool:
@@ -247,6 +248,7 @@ class Siblings:
                 if has(name) or shared.occupied:
                     return
                 del self._shared[name]
+                self._young.pop(shared, None)  # without the exchange there is no `send` any more
             for lane in shared.lanes:
                 lane.wanted = False
         finally:
@@ -262,11 +264,12 @@ class Siblings:
 
     def tick(self, now: float) -> None:
         """Send messages that were queued by sends that began before an exchange was shared."""
-        for until, shared in list(self._young):
+        young = self._young.copy()  # other threads change it
+        for shared, until in young.items():
             if shared.unsettled:
                 shared.see_to(0)
             if now >= until:
-                self._young.remove((until, shared))
+                self._young.pop(shared, None)
 
 
 _siblings: PerRegistry[Siblings] = PerRegistry()
