@@ -21,6 +21,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from zexchange.cli.metrics.collector import METRICS as METRICS_OF_ALL
 from zexchange.contrib.prometheus import METRICS, Labels, NodeCollector, Totals
 
 DASHBOARD = ROOT / "examples" / "metrics" / "dashboard.json"
@@ -170,7 +171,8 @@ def test_the_guide_names_what_is_exported() -> None:
     """Its tables have each metric, and its queries and output no other."""
     page = (ROOT / "docs" / "guide" / "metrics.md").read_text(encoding="utf-8")
     tables = "".join(row for row in re.findall(r"^\| `.*$", page, re.M))
-    exported = {f"zexchange_{n}" + "_total" * (k == "counter") for n, (k, _, _) in METRICS.items()}
+    every = {**METRICS, **METRICS_OF_ALL}
+    exported = {f"zexchange_{n}" + "_total" * (k == "counter") for n, (k, _, _) in every.items()}
     assert set(re.findall(r"zexchange_\w+", tables)) == exported
 
 

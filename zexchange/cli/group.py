@@ -26,7 +26,19 @@ from zexchange.imports import importing
 
 from .text import as_flags
 
-NAMES = "demo", "doctor", "hub", "keygen", "peers", "request", "respond", "send", "tail", "top"
+NAMES = (
+    "demo",
+    "doctor",
+    "hub",
+    "keygen",
+    "metrics",
+    "peers",
+    "request",
+    "respond",
+    "send",
+    "tail",
+    "top",
+)
 """The commands. Each is in the module of its name here, which is imported when it is needed: all of
 them take longer to import than a short command to run."""
 INTERRUPTED = 128 + signal.SIGINT

@@ -78,45 +78,64 @@ keys = option(
     metavar="DIR",
     help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
 )
-_OPTIONS = (
-    federation,
-    option(
-        "--listen",
-        metavar="ENDPOINT",
-        help="Also be reachable over TCP: tcp://HOST:PORT, and the next port for data.",
-    ),
-    option(
-        "--advertise",
-        metavar="ENDPOINT",
-        help="What others are told to dial, where that differs from --listen.",
-    ),
-    option(
-        "--peer",
-        "peers",
-        metavar="ENDPOINT",
-        multiple=True,
-        help="A control endpoint to dial, or lan for the local network; may be repeated.",
-    ),
-    option(
-        "--hub",
-        metavar="ENDPOINT",
-        multiple=True,
-        help="A hub that leads to the others; may be repeated.",
-    ),
-    keys,
-    insecure,
-)
+
+
+def _options(listen: str) -> tuple[Callable[[Command], Command], ...]:
+    """Return the shared options, the one to be reachable under the given name."""
+    return (
+        federation,
+        click.option(
+            listen,
+            "listen",
+            metavar="ENDPOINT",
+            envvar="ZEXCHANGE_LISTEN",
+            show_envvar=True,
+            help="Also be reachable over TCP: tcp://HOST:PORT, and the next port for data.",
+        ),
+        option(
+            "--advertise",
+            metavar="ENDPOINT",
+            help=f"What others are told to dial, where that differs from {listen}.",
+        ),
+        option(
+            "--peer",
+            "peers",
+            metavar="ENDPOINT",
+            multiple=True,
+            help="A control endpoint to dial, or lan for the local network; may be repeated.",
+        ),
+        option(
+            "--hub",
+            metavar="ENDPOINT",
+            multiple=True,
+            help="A hub that leads to the others; may be repeated.",
+        ),
+        keys,
+        insecure,
+    )
 
 
 def joins(command: Command) -> Command:
     """Add the shared options to a command, which gets them as one argument, ``joining``."""
+    return joins_besides("--listen")(command)
 
-    @functools.wraps(command)
-    def with_joining(**given: Any) -> Any:
-        joining = Joining(**{field.name: given.pop(field.name) for field in fields(Joining)})
-        return command(joining=joining, **given)
 
-    decorated: Command = with_joining
-    for add in reversed(_OPTIONS):
-        decorated = add(decorated)
-    return decorated
+def joins_besides(listen: str) -> Callable[[Command], Command]:
+    """Return what `joins` is, for a command that has a ``--listen`` of its own.
+
+    Args:
+        listen: what the shared option is called there.
+    """
+
+    def add_options(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_joining(**given: Any) -> Any:
+            joining = Joining(**{field.name: given.pop(field.name) for field in fields(Joining)})
+            return command(joining=joining, **given)
+
+        decorated: Command = with_joining
+        for add in reversed(_options(listen)):
+            decorated = add(decorated)
+        return decorated
+
+    return add_options

@@ -182,9 +182,13 @@ class Node(NodeLifetime):
             InvalidName: ``pattern`` is malformed.
             RuntimeError: on the data thread and in a running event loop.
         """
+        return self._seen(pattern, timeout).traffic()
+
+    def _seen(self, pattern: str, timeout: float | None) -> "Seen":
+        """Return what `traffic` is worked out from: the counts of each node on each exchange."""
         found: list[Seen] = []
         self._wait(timeout, self._steps_to_see(pattern, found))
-        return found[0].traffic()
+        return found[0]
 
     @staticmethod
     def _steps_to_see(pattern: str, found: "list[Seen]") -> Callable[[NodeWaits], Wait[None]]:
