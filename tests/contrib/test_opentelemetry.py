@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.eventloops import run_asyncio, run_trio
 from tests.support import Program, eventually, examples
-from zexchange import Delivery, Lost, NotASubscriber, NotAttached, Registry, federate
+from zexchange import Delivery, Lost, NotASubscriber, NotAttached, Registry, federate, to_call
 
 pytest.importorskip("opentelemetry.sdk")
 
@@ -21,7 +22,9 @@ from opentelemetry import context as contexts
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from zexchange.contrib import opentelemetry as tracing
 
@@ -200,6 +203,34 @@ def test_without_the_sdk_there_are_no_headers(exchange: Any, monkeypatch: Any) -
         tracing.send(exchange, 1)
         assert tracing.request(exchange, 2) == 3
         assert [dict(stream.get(timeout=0).headers) for _ in range(2)] == [{}, {}]
+
+
+@pytest.mark.parametrize("sdk", [True, False])
+def test_what_is_not_recorded_is_passed_on(exchange: Any, monkeypatch: Any, sdk: bool) -> None:
+    """The trace goes on for those after us, as not sampled by us, or as it has come to us."""
+    unsampled = TracerProvider(sampler=ALWAYS_OFF).get_tracer("tests")
+    monkeypatch.setattr(tracing, "_tracer", unsampled if sdk else trace.NoOpTracer())
+    here = TraceContextTextMapPropagator().extract({"traceparent": PARENT})
+    inside = []
+    exchange.attach(to_call(lambda msg: inside.append(trace.get_current_span().get_span_context())))
+    with exchange.stream(details=True) as stream:
+        token = contexts.attach(here)
+        try:
+            tracing.send(exchange, 1)
+            with pytest.raises(TypeError):
+                tracing.send(exchange, 1, {"note": [1]})  # type: ignore[dict-item]
+            assert trace.get_current_span().get_span_context().span_id == GIVEN[1]
+        finally:
+            contexts.detach(token)
+        tracing.send(exchange, 2, {"traceparent": PARENT})
+        first, second = (dict(stream.get(timeout=0).headers) for _ in range(2))
+    if sdk:
+        assert re.fullmatch(PARENT[:36] + "[0-9a-f]{16}-00", first["traceparent"])
+        assert int(first["traceparent"][36:52], 16) == inside[0].span_id != GIVEN[1]
+    else:
+        assert first == {"traceparent": PARENT}
+    assert second == {"traceparent": PARENT}
+    assert not spans()
 
 
 HEADER = st.one_of(st.text(max_size=56), st.binary(max_size=56), st.integers(0, 9), st.floats())

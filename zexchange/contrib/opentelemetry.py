@@ -16,8 +16,11 @@ conventions for messaging, version 1.44.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from contextvars import Token
+from types import TracebackType
 from typing import Any, TypeVar
 
 from opentelemetry import context as contexts
@@ -62,7 +65,7 @@ def send(exchange: Exchange[T], msg: T, headers: Headers | None = None) -> None:
     Raises:
         Exception: as for `Exchange.send_with`.
     """
-    with _sending(exchange.name, SpanKind.PRODUCER, "send", headers) as carried:
+    with _Sending(exchange.name, SpanKind.PRODUCER, "send", headers) as carried:
         exchange.send_with(msg, carried)
 
 
@@ -81,7 +84,7 @@ def request(
     Raises:
         Exception: as for `Exchange.request`.
     """
-    with _sending(exchange.name, SpanKind.CLIENT, "request", headers) as carried:
+    with _requesting(exchange, headers) as carried:
         return exchange.request(msg, timeout, wait, headers=carried)
 
 
@@ -94,7 +97,7 @@ async def request_async(
     headers: Headers | None = None,
 ) -> Any:
     """Ask one responder in a client span, from a coroutine: see `request`."""
-    with _sending(exchange.name, SpanKind.CLIENT, "request", headers) as carried:
+    with _requesting(exchange, headers) as carried:
         return await exchange.aio.request(msg, timeout, wait, headers=carried)
 
 
@@ -127,14 +130,71 @@ def injected(headers: Headers | None = None) -> dict[str, Header]:
     return found
 
 
-@contextmanager
-def _sending(
-    name: str, kind: SpanKind, operation: str, headers: Headers | None
-) -> Generator[Headers, None, None]:
-    """Be in a span that sends; yields the headers to send."""
-    given = _sender(headers or NO_HEADERS)
-    with _span(operation, name, kind, _attributes(name, operation, "send"), given):
-        yield injected(headers) if headers is None or given is None else headers
+class _Sending:
+    """Be in a span that sends; entering it returns the headers to send.
+
+    A span that is not recorded is hardly more than a plain send: without the SDK, or where the
+    sampler leaves a trace out. It has no error to note and nothing to be ended; only what it has to
+    pass on is injected. (As a generator around `_span` it took 38 µs without the SDK, where a send
+    takes less than one.)
+    """
+
+    __slots__ = ("_around", "_headers", "_kind", "_name", "_operation", "_span", "_token")
+
+    def __init__(self, name: str, kind: SpanKind, operation: str, headers: Headers | None) -> None:
+        self._name = name
+        self._kind = kind
+        self._operation = operation
+        self._headers = headers
+        self._span: Span | None = None
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> Headers:
+        name, operation, headers = self._name, self._operation, self._headers
+        given = _sender(headers) if headers else None
+        span = _tracer.start_span(
+            f"{operation} {name}",
+            kind=self._kind,
+            attributes=_attributes(name, operation, "send"),
+            links=None if given is None else [Link(given)],
+        )
+        if span.is_recording():
+            self._span = span
+            self._around = trace.use_span(span, end_on_exit=True)
+            self._around.__enter__()
+            try:
+                return injected(headers) if headers is None or given is None else headers
+            except BaseException:
+                self.__exit__(*sys.exc_info())
+                raise
+        if span.get_span_context().is_valid:
+            self._token = contexts.attach(trace.set_span_in_context(span))
+        if given is not None or not contexts.get_current():
+            return headers or NO_HEADERS
+        try:
+            return injected(headers)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> bool | None:
+        if self._token is not None:
+            contexts.detach(self._token)
+        if self._span is None:
+            return None
+        if isinstance(error, Exception):
+            self._span.set_attribute("error.type", type(error).__qualname__)
+        return self._around.__exit__(kind, error, where)
+
+
+def _requesting(exchange: Exchange[Any], headers: Headers | None) -> _Sending:
+    """Return the span of a request, whether a thread waits for the answer or a coroutine."""
+    return _Sending(exchange.name, SpanKind.CLIENT, "request", headers)
 
 
 # --------------------------------------------------------------------------------- handling
@@ -370,6 +430,8 @@ def _sent(headers: Headers, here: Context) -> Context:
 
 def _sender(headers: Headers) -> SpanContext | None:
     """Return the span that headers are from, if they name one."""
+    if propagate.get_global_textmap().fields.isdisjoint(headers):
+        return None
     found = trace.get_current_span(_sent(headers, Context())).get_span_context()
     return found if found.is_valid else None
 
