@@ -2,6 +2,7 @@
 
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from tests.contrib.servers import answers
 from tests.contrib.web.servers import TOKEN, environment, gateway, node, program
 from tests.contrib.web.test_values import MODULE
 from tests.support import eventually, free_ports, patience
+from zexchange.local.tasks.noted import WithHeaders
 
 pytestmark = pytest.mark.sockets
 
@@ -25,7 +27,9 @@ import { connect } from MODULE
 let last
 class Breakable extends WebSocket { constructor(url) { super(url); last = this } }
 const say = (...words) => console.log(JSON.stringify(words))
-const client = connect("http://127.0.0.1:PORT/ws", { token: TOKEN, WebSocket: Breakable })
+const client = connect("http://127.0.0.1:PORT/ws", {
+  token: TOKEN, WebSocket: Breakable, heartbeat: HEARTBEAT,
+})
 for (const kind of ["connected", "disconnected", "reconnected", "lost", "refused", "error"]) {
   client.on(kind, detail => say(kind, detail.error ? String(detail.error) : detail))
 }
@@ -62,8 +66,11 @@ class Page:
 
 
 @contextmanager
-def page(folder: Path, port: int, script: str, token: str = TOKEN) -> Iterator[Page]:
+def page(
+    folder: Path, port: int, script: str, token: str = TOKEN, heartbeat: float = 10
+) -> Iterator[Page]:
     words = {"MODULE": json.dumps(MODULE.as_uri()), "TOKEN": json.dumps(token), "PORT": str(port)}
+    words["HEARTBEAT"] = str(heartbeat)
     start = START
     for word, text in words.items():
         start = start.replace(word, text)
@@ -191,6 +198,76 @@ def test_a_gateway_that_is_killed_is_met_again(registry, tmp_path: Path) -> None
 
             eventually(heard)
             assert shown.said() == ["news", 2]
+
+
+def test_a_gateway_that_hangs_is_noticed(registry, tmp_path: Path) -> None:
+    """An idle connection stays as long as pings are answered; then the page connects once more."""
+    script = """
+    await client.exchange("news.a").attach(value => say("news", value))
+    const send = last.send
+    last.send = function (data) { if (data.length === 6) say("ping"); send.call(this, data) }
+    say("attached")
+    """
+    port = free_ports()[0]
+    command = [sys.executable, "-m", *program(tmp_path, port)]
+    with (
+        subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path)) as served,
+        ExitStack() as stack,
+    ):
+        stack.callback(served.terminate)
+        eventually(lambda: answers(port))
+        shown = stack.enter_context(page(tmp_path, port, script, heartbeat=patience(0.5)))
+        shown.until("attached")
+        assert [shown.said() for _ in range(3)] == [["ping"]] * 3
+        served.send_signal(signal.SIGSTOP)
+        stack.callback(served.send_signal, signal.SIGCONT)
+        registry.get("news.a").send(1)
+        assert shown.until("disconnected")[1]["code"] == 4000
+        served.send_signal(signal.SIGCONT)
+        assert shown.until("reconnected") == ["reconnected", {"resumed": True}]
+        registry.get("news.a").send(2)
+        assert [shown.until("news")[1] for _ in range(2)] == [1, 2]
+
+
+def test_headers_go_in_both_directions(registry, tmp_path: Path) -> None:
+    """Of messages and of requests; such as no message may have are refused."""
+    script = """
+    const bytes = new Uint8Array([1, 2])
+    await client.exchange("news.a").attach((value, { headers }) => say("news", value, headers))
+    await client.exchange("news.b").send(1, { headers: { a: "x", b: 2, c: bytes } })
+    say("sum", await client.exchange("sum").request(3, { timeout: 20, headers: { by: 4 } }))
+    for (const headers of [{ a: [1] }, { a: "x".repeat(200) }, new Map([[1, 2]]), { a: null }]) {
+      await client.exchange("news.b").send(1, { headers }).catch(error => say("no", error.reason))
+    }
+    say("end")
+    """
+    with (
+        registry.get("news.b").stream(details=True) as sent,
+        gateway(tmp_path) as port,
+        page(tmp_path, port, script) as shown,
+    ):
+        registry.get("sum").responder(WithHeader())
+        first = sent.get(timeout=patience())
+        assert isinstance(first, zexchange.Delivery)
+        assert dict(first.headers) == {"a": "x", "b": 2, "c": b"\x01\x02"}
+        registry.get("news.a").send_with(2, {"n": 5})
+        registry.get("news.a").send(3)
+        told = [shown.said() for _ in range(2)]
+        while told[-1] != ["end"]:
+            told.append(shown.said())
+        assert ["sum", 12] in told
+        assert [line for line in told if line[0] == "no"] == [["no", "headers"]] * 4
+        news = [line[1:] for line in told if line[0] == "news"]
+        while len(news) < 2:
+            news.append(shown.until("news")[1:])
+        assert news == [[2, {"n": 5}], [3, {}]]
+
+
+class WithHeader(WithHeaders):
+    """Answers by the product of a question and of its header."""
+
+    def __call__(self, msg: int, headers: dict) -> int:
+        return msg * headers["by"]
 
 
 def test_a_slow_page_gets_no_more_than_it_can_take(registry, tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ class Browser:
         self.handled = 0
 
     def frame(self, text: str):
-        return lambda position: frames.message(position, 1, frames.message_tail(text, 0.0, None))
+        return lambda position: frames.message(
+            position, 1, frames.message_tail(text, 0.0, None, {})
+        )
 
     def step(self, kind: str, what: object, sent: Counter) -> None:
         queue = self.queue

@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import EncodeError, ExchangeError, InvalidName
 from ...local.process.logs import log
+from ...local.tasks.noted import checked
 from ...names import check_name, check_scope
 from ...protocol.codec.values import encode
 from ..membership import Membership
@@ -68,11 +69,11 @@ class Calls:
                 else:
                     self._refuse(session, said.number, "unknown", "there is no such subscription")
             case Send():
-                if self._may_send(session, said.number, said.name):
+                if self._may_send(session, said):
                     self._send(session, said)
                     await self._membership.sent(size)
             case Ask():
-                if self._may_send(session, said.number, said.name):
+                if self._may_send(session, said):
                     self._ask(session, said)
 
     def _aside(self, session: Session, work: Any) -> None:
@@ -122,20 +123,25 @@ class Calls:
         else:
             session.done(said.number)
 
-    def _may_send(self, session: Session, number: int, name: str) -> bool:
+    def _may_send(self, session: Session, said: Send | Ask) -> bool:
+        fault = "", ""
         try:
-            check_name(name)
+            check_name(said.name)
+            checked(said.headers)
         except InvalidName as error:
-            self._refuse(session, number, "name", str(error))
-            return False
-        if not self._rights.may_publish(name):
-            self._refuse(session, number, "publish", f"browsers may not send on {name!r}")
-            return False
-        return True
+            fault = "name", str(error)
+        except (TypeError, ValueError) as error:
+            fault = "headers", str(error)
+        else:
+            if not self._rights.may_publish(said.name):
+                fault = "publish", f"browsers may not send on {said.name!r}"
+        if fault[0]:
+            self._refuse(session, said.number, *fault)
+        return not fault[0]
 
     def _send(self, session: Session, said: Send) -> None:
         try:
-            self._membership.registry.get(said.name).send(said.value)
+            self._membership.registry.get(said.name).send_with(said.value, said.headers)
         except Exception as error:  # a task of this process, or more than a limit allows
             log.warning("a browser's message on %r: %r", said.name, error)
             self._refuse(session, said.number, "failed", type(error).__name__)
@@ -159,7 +165,8 @@ class Calls:
         exchange = self._membership.registry.get(said.name)
         try:
             await self._membership.joined()
-            value = encode(await exchange.aio.request(said.value, said.timeout))
+            answer = await exchange.aio.request(said.value, said.timeout, headers=said.headers)
+            value = encode(answer)
         except (ExchangeError, EncodeError) as error:
             self._refuse(session, said.number, type(error).__name__, str(error))
         except Exception as error:

@@ -10,7 +10,7 @@ so no value is read before the token was compared.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...protocol.codec.values import decode, encode
@@ -39,6 +39,11 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """The browser asks for a sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attach:
     """A subscription, under an id that the browser has chosen; ``group`` is empty for none."""
 
@@ -59,11 +64,12 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A message on an exchange."""
+    """A message on an exchange, with headers that are not checked yet."""
 
     number: int
     name: str
     value: object
+    headers: dict[Any, Any] = field(default_factory=dict[Any, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Ask:
     name: str
     timeout: float
     value: object
+    headers: dict[Any, Any] = field(default_factory=dict[Any, Any])
 
 
 Numbered = Attach | Detach | Send | Ask
@@ -98,7 +105,7 @@ def read_hello(text: str) -> Hello | None:
             return None
 
 
-def read(frame: bytes) -> Ack | Numbered | None:
+def read(frame: bytes) -> Ack | Ping | Numbered | None:
     """Return what a browser sent; None if it is no frame of this protocol.
 
     Raises:
@@ -108,14 +115,27 @@ def read(frame: bytes) -> Ack | Numbered | None:
     match found:
         case ["ack", int(position)]:
             return Ack(position)
+        case ["ping"]:
+            return Ping()
         case ["attach", int(number), int(id), str(key), int(history), str(group)]:
             return Attach(number, id, key, history, group)
         case ["detach", int(number), int(id)]:
             return Detach(number, id)
         case ["send", int(number), str(name), value]:
             return Send(number, name, value)
+        case ["send", int(number), str(name), value, dict(headers)]:
+            return Send(number, name, value, headers)
         case ["request", int(number), str(name), int(timeout) | float(timeout), value]:
             return Ask(number, name, timeout, value)
+        case [
+            "request",
+            int(number),
+            str(name),
+            int(timeout) | float(timeout),
+            value,
+            dict(headers),
+        ]:
+            return Ask(number, name, timeout, value, headers)
         case _:
             return None
 
@@ -135,16 +155,20 @@ def refused(position: int, number: int, reason: str, text: str) -> bytes:
     return encode(["refused", position, number, reason, text])
 
 
-def message_tail(name: str, sent_at: float, value: object) -> bytes:
+def message_tail(name: str, sent_at: float, value: object, headers: Mapping[str, object]) -> bytes:
     """Return the end of a message's frame, which is the same for all browsers.
 
     Raises:
         EncodeError: the value cannot be encoded.
     """
-    return encode(name) + encode(sent_at) + encode(value)
+    more = encode(dict(headers)) if headers else _NONE
+    return encode(name) + encode(sent_at) + encode(value) + more
 
 
-_MESSAGE = b"\x96" + encode("message")
+PONG = encode(["pong"])
+"""The answer to a ping; it has no position, and is not acknowledged."""
+_NONE = encode({})
+_MESSAGE = b"\x97" + encode("message")
 _DONE = b"\x94" + encode("done")
 
 

@@ -20,7 +20,7 @@ from ... import DecodeError
 from ..membership import AnyNode, Membership
 from . import frames
 from .calls import Calls
-from .frames import Ack, Hello
+from .frames import Ack, Hello, Ping
 from .queue import Limits
 from .rights import BrowserRights, is_loopback, origin_fault, same_text, scopes
 from .sessions import Session
@@ -297,7 +297,7 @@ class Gateway:
         await socket.send_bytes(greeting)
         # Another connection may have taken over the session, and what is taken here is lost to it.
         while session.hang_up is mine:
-            frame = session.queue.take()
+            frame = session.take()
             if frame is None:
                 session.ready.clear()
                 await session.ready.wait()
@@ -334,6 +334,8 @@ class Gateway:
             raise ValueError("no frame of this protocol")
         if isinstance(said, Ack):
             session.acknowledge(said.position)
+        elif isinstance(said, Ping):
+            session.pinged()
         elif said.number > session.taken:  # else it was sent once more after a reconnection
             if said.number != session.taken + 1:
                 raise ValueError(f"frame {said.number} came after {session.taken}")

@@ -48,6 +48,7 @@ class Session:
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     hang_up: Callable[[int, str], None] | None = None
     over: bool = False
+    _ping: bool = False
 
     def __post_init__(self) -> None:
         self.queue = ClientQueue(self.limits, frames.missed)
@@ -82,6 +83,18 @@ class Session:
     def refuse(self, number: int, reason: str, text: str) -> None:
         """Refuse a frame of the browser."""
         self.give(lambda position: frames.refused(position, number, reason, text))
+
+    def pinged(self) -> None:
+        """Answer a ping, once the connection can take more."""
+        self._ping = True
+        self.ready.set()
+
+    def take(self) -> bytes | None:
+        """Return the next frame for the connection; None while none may go."""
+        if self._ping:  # whether or not the window is full
+            self._ping = False
+            return frames.PONG
+        return self.queue.take()
 
     def acknowledge(self, position: int) -> None:
         """Take note of what the browser has handled.

@@ -81,7 +81,7 @@ class Feed:
             self._miss(item.exchange, item.last - item.first + 1 if item.first else None)
             return
         try:
-            tail = message_tail(item.name, item.sent_at, item.msg)
+            tail = message_tail(item.name, item.sent_at, item.msg, item.headers)
         except EncodeError as error:
             log.warning("a message of %r cannot be sent to browsers: %s", item.name, error)
             self._miss(item.name, 1)

@@ -118,7 +118,12 @@ export interface Details {
   exchange: string
   /** When it was sent, in seconds since 1970, by the sender's clock. */
   sentAt: number
+  /** The headers that it was sent with; an empty object without any. */
+  headers: Headers
 }
+
+/** At most eight values, of 128 bytes with their names: texts, numbers and bytes. */
+export type Headers = Record<string, string | number | bigint | Uint8Array>
 
 export interface Events {
   connected: { resumed: boolean }
@@ -139,8 +144,8 @@ export interface Exchange<T = any> {
     options?: { history?: number; group?: string },
   ): Promise<null>
   detach(fn: (message: T, details: Details) => unknown): Promise<null>
-  send(message: T): Promise<null>
-  request<R = any>(message: T, options?: { timeout?: number }): Promise<R>
+  send(message: T, options?: { headers?: Headers }): Promise<null>
+  request<R = any>(message: T, options?: { timeout?: number; headers?: Headers }): Promise<R>
 }
 
 export interface Client extends EventTarget {
@@ -152,5 +157,11 @@ export interface Client extends EventTarget {
 
 export function connect(
   url: string | URL,
-  options?: { token?: string; WebSocket?: new (url: string) => WebSocket },
+  options?: {
+    token?: string
+    /** Seconds in which something has to come, else the gateway is asked for a sign of life; 10 by
+     * default. After as long again without one the client connects once more. */
+    heartbeat?: number
+    WebSocket?: new (url: string) => WebSocket
+  },
 ): Client

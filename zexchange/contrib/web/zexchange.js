@@ -547,13 +547,15 @@ class Client extends EventTarget {
   #queued = [] // calls that no frame was made of yet
   #waiting = new Map() // by number: calls whose reply has not come
   #pending = new Set() // positions that came and are not handled
+  #beat; #heard = 0; #beatTimer = null
   #newest = 0; #acked = 0; #helloed = 0; #ackTimer = null; #welcome = false; #closed = false
 
-  constructor(url, { token = "", WebSocket = globalThis.WebSocket } = {}) {
+  constructor(url, { token = "", heartbeat = 10, WebSocket = globalThis.WebSocket } = {}) {
     super()
     const base = globalThis.location ? globalThis.location.href : undefined
     this.#url = new URL(url, base).href.replace(/^http/, "ws")
     this.#token = token
+    this.#beat = 1000 * heartbeat
     this.#WebSocket = WebSocket
     this.#open()
   }
@@ -580,8 +582,7 @@ class Client extends EventTarget {
 
   #end(error) {
     this.#closed = true
-    clearTimeout(this.#timer)
-    clearTimeout(this.#ackTimer)
+    for (const timer of [this.#timer, this.#ackTimer, this.#beatTimer]) clearTimeout(timer)
     this.#fail([...this.#waiting.values(), ...this.#queued], error)
     this.#waiting.clear()
     this.#queued = []
@@ -603,6 +604,7 @@ class Client extends EventTarget {
     }
     socket.onmessage = ({ data }) => {
       if (socket !== this.#socket || this.#closed) return
+      this.#heard = performance.now()
       try {
         this.#frame(decode(new Uint8Array(data)))
       } catch (error) {
@@ -612,13 +614,30 @@ class Client extends EventTarget {
     }
     socket.onerror = () => {}
     // Some connections neither open nor end.
-    this.#timer = setTimeout(() => {
-      this.#gone(4000, "no welcome came")
-      socket.close()
-    }, WELCOME_MOST)
+    this.#timer = setTimeout(() => this.#drop("no welcome came"), WELCOME_MOST)
     socket.onclose = ({ code, reason }) => {
       if (socket === this.#socket) this.#gone(code, reason)
     }
+  }
+
+  #drop(reason) { // a connection that may never end by itself
+    const socket = this.#socket
+    this.#gone(4000, reason)
+    socket.close()
+  }
+
+  #watch(after, asked = -1, spared = false) { // that something comes: a connection may be dead in silence
+    const due = performance.now() + after
+    this.#beatTimer = setTimeout(() => {
+      const now = performance.now(), quiet = now - this.#heard
+      if (quiet < this.#beat) return this.#watch(this.#beat - quiet)
+      const silent = asked > this.#heard
+      // If this timer was held up, so was perhaps what has come: ask once more, and only once.
+      const spare = now - due > this.#beat && !spared
+      if (silent && !spare) return this.#drop("the gateway gave no sign of life")
+      this.#put(encode(["ping"]))
+      this.#watch(this.#beat, now, silent)
+    }, after)
   }
 
   #gone(code, reason) {
@@ -626,6 +645,7 @@ class Client extends EventTarget {
     this.#welcome = false
     this.#socket = null
     clearTimeout(this.#timer)
+    clearTimeout(this.#beatTimer)
     if (this.#closed) return
     if (was) this.#tell("disconnected", { code, reason })
     if (code >= 4400) this.#tell("refused", { reason: String(code), text: reason })
@@ -660,6 +680,8 @@ class Client extends EventTarget {
     this.#delay = FIRST_DELAY
     this.#welcome = true
     clearTimeout(this.#timer)
+    clearTimeout(this.#beatTimer)
+    this.#watch(this.#beat)
     if (resumed) {
       this.#acked = this.#helloed
       for (const [number, call] of this.#waiting) if (number > taken) this.#put(call.frame)
@@ -698,12 +720,12 @@ class Client extends EventTarget {
     return true
   }
 
-  #message(position, id, exchange, sentAt, value) {
+  #message(position, id, exchange, sentAt, value, headers) {
     if (!this.#came(position)) return
     const subscription = this.#subscriptions.get(id), session = this.#session
     const over = () => { if (session === this.#session) this.#done(position, subscription?.group) }
     if (!subscription) return over()
-    subscription.give(value, { exchange, sentAt }, error => this.#tell("error", { error, exchange }), over)
+    subscription.give(value, { exchange, sentAt, headers }, error => this.#tell("error", { error, exchange }), over)
   }
 
   #handledUpTo() {
@@ -830,17 +852,21 @@ class Exchange {
     this.name = name
   }
 
-  /** Have `fn(message, {exchange, sentAt})` called; the promise is kept when it is in force. */
+  /** Have `fn(message, {exchange, sentAt, headers})` called; the promise is kept when it is in force. */
   attach(fn, options) { return this.#client._attach(this.name, fn, options) }
 
   /** Undo `attach`. */
   detach(fn) { return this.#client._detach(this.name, fn) }
 
-  /** Send a message; the promise is kept when the gateway has passed it on. */
-  send(message) { return this.#client._call("send", this.name, message) }
+  /** Send a message; the promise is kept when the gateway has passed it on. Headers are a plain
+   * object of a few short values, such as `{ traceparent }`. */
+  send(message, { headers } = {}) {
+    return this.#client._call("send", this.name, message, ...(headers ? [headers] : []))
+  }
 
-  /** Return the answer of a responder; `timeout` is in seconds. */
-  request(message, { timeout = 2 } = {}) {
-    return this.#client._call("request", this.name, timeout, message)
+  /** Return the answer of a responder; `timeout` is in seconds, headers as of `send`. */
+  request(message, { timeout = 2, headers } = {}) {
+    const more = headers ? [headers] : []
+    return this.#client._call("request", this.name, timeout, message, ...more)
   }
 }
