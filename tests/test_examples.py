@@ -11,7 +11,7 @@ from tests.support import patience, unmeasured
 
 ROOT = Path(__file__).parent.parent
 CLASSIC = sorted((ROOT / "examples" / "classic").glob("*.py"))
-APART = ("classic", "plot", "web")
+APART = ("browsers", "classic", "plot", "web")
 """Folders of programs that have tests of their own."""
 FEDERATED = sorted(
     path for path in (ROOT / "examples").glob("*/*.py") if path.parent.name not in APART
