@@ -1,4 +1,4 @@
-"""50 sockets at a gateway, one of them frozen, and 20,000 messages a second to all of them together.
+"""50 sockets at a gateway, one of them frozen, at 20,000 messages a second to all together.
 
 Run it with: python benchmarks/many_browsers.py [SECONDS]
 
