@@ -10,9 +10,10 @@ so no value is read before the token was compared.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from ...local.tasks.noted import NO_HEADERS
 from ...protocol.codec.values import decode, encode
 
 VERSION = 1
@@ -69,7 +70,7 @@ class Send:
     number: int
     name: str
     value: object
-    headers: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    headers: Any = NO_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Ask:
     name: str
     timeout: float
     value: object
-    headers: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    headers: Any = NO_HEADERS
 
 
 Numbered = Attach | Detach | Send | Ask
@@ -123,7 +124,7 @@ def read(frame: bytes) -> Ack | Ping | Numbered | None:
             return Detach(number, id)
         case ["send", int(number), str(name), value]:
             return Send(number, name, value)
-        case ["send", int(number), str(name), value, dict(headers)]:
+        case ["send", int(number), str(name), value, headers]:
             return Send(number, name, value, headers)
         case ["request", int(number), str(name), int(timeout) | float(timeout), value]:
             return Ask(number, name, timeout, value)
@@ -133,7 +134,7 @@ def read(frame: bytes) -> Ack | Ping | Numbered | None:
             str(name),
             int(timeout) | float(timeout),
             value,
-            dict(headers),
+            headers,
         ]:
             return Ask(number, name, timeout, value, headers)
         case _:
@@ -161,7 +162,7 @@ def message_tail(name: str, sent_at: float, value: object, headers: Mapping[str,
     Raises:
         EncodeError: the value cannot be encoded.
     """
-    more = encode(dict(headers)) if headers else _NONE
+    more = encode(headers) if headers else _NONE
     return encode(name) + encode(sent_at) + encode(value) + more
 
 
