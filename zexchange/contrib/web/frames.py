@@ -162,7 +162,7 @@ def message_tail(name: str, sent_at: float, value: object, headers: Mapping[str,
     Raises:
         EncodeError: the value cannot be encoded.
     """
-    more = encode(headers) if headers else _NONE
+    more = encode(dict(headers)) if headers else _NONE
     return encode(name) + encode(sent_at) + encode(value) + more
 
 
