@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from time import monotonic, thread_time
 
-from zexchange.cli.text import to_json
+from zexchange.display.text import to_json
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
 from zexchange.local.typed import shape_of

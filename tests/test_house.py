@@ -33,10 +33,11 @@ FLOORS = {
     "protocol": 2,
     "net": 3,
     "face": 4,  # zexchange itself: what programs import, and so do the rooms above
-    "cli": 6,
-    "__main__": 7,
-    "contrib": 5,
+    "cli": 7,
+    "__main__": 8,
+    "contrib": 6,
     "testing": 5,
+    "display": 5,
 }
 FORBIDDEN = {
     "errors": {"zmq", "msgpack", "socket"},
@@ -50,6 +51,7 @@ FORBIDDEN = {
     "testing": {"zmq", "socket"},
     "face": {"zmq", "msgpack", "socket"},
     "cli": {"zmq", "msgpack"},
+    "display": {"zmq", "msgpack", "socket", "select", "threading", "asyncio", "time"},
     "contrib": {"zmq", "msgpack"},
 }
 PACKAGES = {

@@ -1,11 +1,11 @@
-"""Messages that have arrived, as the command line shows them (`cli.text`)."""
+"""Messages that have arrived, as the command line shows them (`display.text`)."""
 
 import json
 import unicodedata
 from collections.abc import Iterator
 
 from zexchange import Delivery
-from zexchange.cli import text
+from zexchange.display import text
 from zexchange.errors import DecodeError
 from zexchange.protocol.codec.values import decode, encode
 

@@ -7,7 +7,7 @@ import pytest
 
 import zexchange
 from tests.support import eventually, free_ports
-from zexchange.cli.doctor import facts
+from zexchange.display.diagnosis import facts
 from zexchange.net.transport import native
 from zexchange.protocol.codec.batches import decoder_name
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from tests.support import free_ports, tcp
 from zexchange import __version__
 from zexchange.cli import main
+from zexchange.cli.flags import as_flags
 from zexchange.cli.group import commands
-from zexchange.cli.text import as_flags
 from zexchange.protocol.codec.batches import decoder_name
 
 from .conftest import Shell

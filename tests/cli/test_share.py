@@ -13,7 +13,7 @@ import pytest
 import zexchange
 from tests.support import eventually, patience
 from zexchange.cli.tail import copy
-from zexchange.cli.text import as_text
+from zexchange.display.text import as_text
 
 from .conftest import DEADLINE, Shell
 

@@ -14,7 +14,7 @@ import zexchange
 from tests.net.test_hub import three_ports
 from tests.support import free_ports, patience, tcp
 from zexchange.cli.tail import Losses, copy
-from zexchange.cli.text import as_text
+from zexchange.display.text import as_text
 from zexchange.net.hub.hub import Hub
 
 from .conftest import DEADLINE, Shell

@@ -19,7 +19,7 @@ from tests.support import Deadline, patience
 from zexchange import ExchangeTraffic, Label, NodeTraffic, Traffic
 from zexchange.cli.top.keys import keys_in
 from zexchange.cli.top.screen import Screen, View
-from zexchange.cli.top.tables import amount, plain
+from zexchange.display.tables import amount, plain
 
 from .conftest import Shell
 

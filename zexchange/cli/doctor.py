@@ -16,39 +16,10 @@ import click
 
 from zexchange import Diagnosis, Node, Unreachable, match, to_call
 
+from ..display.diagnosis import WILD, Row, candidates, facts, findings, peers
+from ..display.text import printable
 from .options import Joining, joins
 from .peers import as_columns
-from .text import printable
-
-Row = tuple[str, ...]
-FOUND_BY = {
-    "static": "peers=",
-    "dns": "name",
-    "lan": "network",
-    "rendezvous": "this host",
-    "gossip": "a peer",
-    "hello": "its call",
-}
-STATE = {
-    "peer": "{peer}",
-    "hub": "carries us",
-    "ourselves": "this node itself",
-    "refused": "sent us away: {reason}",
-}
-RESULT = {
-    "ok": "a node that does not answer",
-    "data port": "a data port",
-    "keys": "wants keys",
-    "zmq": "not zexchange",
-    "unresolved": "no address",
-    "refused": "nothing listens",
-    "timeout": "no answer",
-    "mute": "says nothing",
-    "hidden": "lets nobody connect",
-    "removed": "its socket was removed",
-    "not ours": "not zexchange",
-}
-
 
 _HELP = """
 Find out why messages (of EXCHANGE) do not arrive.
@@ -120,9 +91,6 @@ def _join(joining: Joining, leaving: ExitStack) -> tuple[Node, str]:
     return leaving.enter_context(elsewhere.node("doctor", 0.0)), aside
 
 
-WILD = ("0.0.0.0", "*", "[::]")
-
-
 # --------------------------------------------------------------------------------- the output
 
 
@@ -140,66 +108,6 @@ def as_object(found: Diagnosis) -> dict[str, Any]:
         "findings": findings,
         **facts,
     }
-
-
-def facts(found: Diagnosis) -> list[Row]:
-    """Return facts about this node, as pairs of name and value."""
-    p = found.picture
-    rows: list[Row] = [("federation", p.federation), ("seen from", f"{p.host}, node {p.id[:8]}")]
-    rows.append(("listens on", " and ".join(p.listens) or "Unix sockets of this host only"))
-    told = [control for control, _ in p.advertises if control.startswith("tcp:")]
-    if told and told != list(p.listens[:1]):
-        rows.append(("advertises", ", ".join(told)))
-    elif any(wild in told[0] for wild in WILD) if told else False:
-        rows.append(("advertises", "the address that each peer sees it come from"))
-    rows += [(n.endpoint, n.why or f"{len(n.found)} addresses") for n in p.lookups]
-    if p.lan:
-        rows.append(("local network", f"{len(p.around)} endpoints found"))
-    if p.room is not None:
-        rows.append(("descriptors", f"left for {p.room} more peers"))
-    rows.append(("decodes by", p.decoder))
-    if not p.lock_kept:
-        rows.append(("sends by", "pyzmq's own calls: a thread that computes delays them by 5 ms"))
-    return _shown(rows)
-
-
-def candidates(found: Diagnosis) -> list[Row]:
-    """Return the dialled endpoints as rows; the first row has the headings."""
-    rows: list[Row] = [("DIALLED", "FOUND BY", "RESULT")]
-    for e in found.picture.endpoints:
-        outcome = e.reach.outcome if e.reach else "timeout"
-        tried = RESULT.get(outcome, outcome)
-        result = STATE.get(e.state, tried).format(peer=e.peer, reason=e.reason)
-        rows.append((e.endpoint, FOUND_BY.get(e.found_by, e.found_by), result))
-    return _shown(rows)
-
-
-def peers(found: Diagnosis) -> list[Row]:
-    """Return the peers as rows; the first row has the headings."""
-    p = found.picture
-    asked = ("LISTENS", "SENT") if p.exchange else ()
-    rows: list[Row] = [("PEER", "WE HEAR IT", "IT HEARS US", "CLOCK", *asked)]
-    for peer in p.peers:
-        clock = "?" if peer.clock is None else f"{round(peer.clock, 1) or 0.0:+.1f} s"
-        sent = "?" if peer.sent is None else str(peer.sent)
-        groups = [f"group {group}" for group in peer.groups]
-        listens = (", ".join(filter(None, [peer.key, *groups])) or "-", sent) if p.exchange else ()
-        heard = "yes" if peer.heard and peer.answers else "no"
-        hears = "yes" if peer.hears and peer.calls else "no"
-        rows.append((peer.label, heard, hears, clock, *listens))
-    return _shown(rows)
-
-
-def findings(found: Diagnosis, aside: str) -> list[Row]:
-    """Return the findings without the conclusion, and the note ``aside``, as pairs."""
-    rest = [f for f in found.findings if not found.conclusion.endswith(f.text)]
-    rows = _shown([("wrong" if f.wrong else "note", f.text) for f in rest])
-    return [*rows, ("note", aside)] if aside else rows
-
-
-def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Return rows with control characters escaped, since much of the text comes from peers."""
-    return [tuple(map(printable, row)) for row in rows]
 
 
 def as_lines(found: Diagnosis, aside: str) -> list[str]:

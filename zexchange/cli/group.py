@@ -24,7 +24,7 @@ import click
 from zexchange import ExchangeError, __version__
 from zexchange.imports import importing
 
-from .text import as_flags
+from .flags import as_flags
 
 NAMES = (
     "demo",
@@ -38,6 +38,7 @@ NAMES = (
     "send",
     "tail",
     "top",
+    "web",
 )
 """The commands. Each is in the module of its name here, which is imported when it is needed: all of
 them take longer to import than a short command to run."""

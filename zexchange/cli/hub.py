@@ -18,8 +18,8 @@ import click
 from zexchange.net.hub.hub import Hub, HubStats
 from zexchange.protocol.wire.messages import Label
 
+from .flags import as_flags
 from .options import federation, insecure, keys, option
-from .text import as_flags
 
 PLAIN_EVERY = 10.0
 

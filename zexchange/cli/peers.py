@@ -16,8 +16,8 @@ import click
 
 from zexchange import Node, PeerStatus, to_queue
 
+from ..display.text import printable
 from .options import Joining, joins
-from .text import printable
 
 STILL = 0.3
 """Seconds without events after which all peers that answer are known."""

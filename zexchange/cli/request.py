@@ -11,10 +11,10 @@ import click
 
 from zexchange import Delivery, get_exchange
 
+from ..display.text import as_json as in_json
+from ..display.text import as_text, on_terminal
 from .options import Joining, joins
 from .send import parsed, text_or_bytes
-from .text import as_json as in_json
-from .text import as_text, on_terminal
 
 _HELP = """
 Ask MESSAGE on the exchange NAME, and print the answer.

@@ -11,10 +11,10 @@ import click
 
 from zexchange import Delivery, RequestFailed, get_exchange
 
+from ..display.text import as_json as in_json
+from ..display.text import as_text
 from .options import Joining, joins
 from .send import parsed, text_or_bytes
-from .text import as_json as in_json
-from .text import as_text
 
 _HELP = """
 Answer each question on the exchange NAME by what COMMAND prints.

@@ -17,8 +17,7 @@ import click
 
 from zexchange import Delivery, Lost, Node, Stream, match
 
-from .options import Joining, joins
-from .text import (
+from ..display.text import (
     as_json,
     as_text,
     headers_json,
@@ -28,6 +27,7 @@ from .text import (
     printable,
     with_headers,
 )
+from .options import Joining, joins
 
 LOOK_EVERY = 1.0
 """Seconds between two checks for losses, and for whether anybody still reads the output."""

@@ -15,11 +15,11 @@ import click
 from zexchange import InvalidName, Node, Traffic
 from zexchange.names import check_key
 
+from ...display.tables import as_rows, without
 from ..options import Joining, joins
 from ..peers import as_columns
 from .keys import Keys, reading
 from .screen import View
-from .tables import as_rows, without
 
 MOST = 5.0
 """Most seconds between two looks: nodes stop counting when nobody has asked for ten."""

@@ -10,9 +10,9 @@ from enum import Enum
 
 from zexchange import ExchangeTraffic, NodeTraffic, Traffic
 
+from ...display.tables import EXCHANGES, NODES, Column, Names, R, amount, cut, fitting, ordered
+from ...display.text import printable
 from ..demo.board import sparkline
-from ..text import printable
-from .tables import EXCHANGES, NODES, Column, Names, R, amount, cut, fitting, ordered
 
 MINUTE = 60.0
 """Seconds of which rates are remembered."""

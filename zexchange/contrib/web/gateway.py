@@ -12,28 +12,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ... import DecodeError
 from ..membership import AnyNode, Membership
 from . import frames
 from .calls import Calls
+from .doors import (
+    BAD_ORIGIN,
+    BAD_TOKEN,
+    HELLO_MOST,
+    HELLO_TIMEOUT,
+    LATE,
+    MALFORMED,
+    REPLACED,
+    TOO_LARGE,
+    TOO_MANY,
+    fault_of,
+    file,
+    receive,
+    shortened,
+    turn_away,
+)
 from .frames import Ack, Hello, Ping
 from .queue import Limits
-from .rights import BrowserRights, is_loopback, origin_fault, same_text, scopes
+from .rights import BrowserRights, same_text, scopes
 from .sessions import Session
 from .sources import Feeds
 
-MALFORMED, BAD_TOKEN, BAD_ORIGIN, LATE, REPLACED, TOO_LARGE, TOO_MANY = (
-    4400, 4401, 4403, 4408, 4409, 4413, 4429,
-)  # fmt: skip
-"""Codes with which the gateway closes a WebSocket."""
-HELLO_TIMEOUT = 5.0
-"""Seconds in which a connection has to say who it is."""
-HELLO_MOST = 4096
-"""Characters of what it says."""
 HERE = Path(__file__).parent
 
 
@@ -117,8 +124,8 @@ class Gateway:
         """The routes ``/ws``, ``/zexchange.js`` and ``/zexchange.d.ts``."""
         return [
             WebSocketRoute("/ws", self._serve),
-            Route("/zexchange.js", _file("zexchange.js", "text/javascript")),
-            Route("/zexchange.d.ts", _file("zexchange.d.ts", "text/plain")),
+            Route("/zexchange.js", file(HERE / "zexchange.js", "text/javascript")),
+            Route("/zexchange.d.ts", file(HERE / "zexchange.d.ts", "text/plain")),
         ]
 
     @asynccontextmanager
@@ -156,12 +163,7 @@ class Gateway:
         if self._connected >= self._most:
             await self._turn_away(socket, TOO_MANY, "connections", "too many connections")
             return
-        headers, server = socket.headers, socket.scope.get("server")
-        local = server is not None and is_loopback(server[0])
-        secure = socket.url.scheme == "wss"
-        fault = origin_fault(
-            headers.get("origin"), headers.get("host"), secure, local, self._origins
-        )
+        fault = fault_of(socket, self._origins)
         if fault:
             await self._turn_away(socket, BAD_ORIGIN, "origin", fault)
             return
@@ -174,15 +176,9 @@ class Gateway:
             self._connected -= 1
 
     async def _turn_away(self, socket: WebSocket, code: int, reason: str, text: str) -> None:
-        """Close a connection with a reason, and count that.
-
-        It is accepted first: a browser does not show its page why a WebSocket was not opened.
-        """
+        """Close a connection with a reason, and count that."""
         self._refused[reason] += 1
-        with suppress(WebSocketDisconnect, RuntimeError):
-            if socket.client_state is WebSocketState.CONNECTING:
-                await socket.accept()
-            await socket.close(code, text.encode()[:120].decode("utf-8", "ignore"))
+        await turn_away(socket, code, text)
 
     async def _meet(self, socket: WebSocket) -> None:
         """Have a connection say who it is, then serve its session."""
@@ -205,7 +201,7 @@ class Gateway:
         await self._attend(socket, session, resumed)
 
     async def _first(self, socket: WebSocket) -> Hello | None:
-        said = await _receive(socket)
+        said = await receive(socket)
         if not isinstance(said, str) or len(said) > HELLO_MOST:
             return None
         return frames.read_hello(said)
@@ -306,7 +302,7 @@ class Gateway:
 
     async def _read(self, socket: WebSocket, session: Session, mine: object) -> None:
         while True:
-            frame = await _receive(socket)
+            frame = await receive(socket)
             if session.over or session.hang_up is not mine:
                 return
             if len(frame) > self._limits.message_bytes:
@@ -348,27 +344,4 @@ class Gateway:
         hang_up, session.hang_up = session.hang_up, None
         self._end(session)
         if hang_up is not None:
-            hang_up(code, text.encode()[:120].decode("utf-8", "ignore"))
-
-
-def _file(name: str, kind: str) -> Any:
-    """Return an endpoint that serves a file of this package."""
-
-    async def serve(request: object) -> Response:
-        headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
-        return FileResponse(HERE / name, media_type=kind, headers=headers)
-
-    return serve
-
-
-async def _receive(socket: WebSocket) -> bytes | str:
-    """Return the next frame, binary or text.
-
-    Raises:
-        WebSocketDisconnect: the connection has ended.
-    """
-    message = await socket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1006))
-    found: bytes | str | None = message.get("bytes")
-    return (message.get("text") or "") if found is None else found
+            hang_up(code, shortened(text))

@@ -1,4 +1,4 @@
-"""Asks peers what flows, for `Node.traffic`. Control thread only, but for `Seen.traffic`."""
+"""Asks peers what flows, for `Node.traffic`. Control thread only, but for the methods of `Seen`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from itertools import count
 from ...protocol.interest.interest import NameSet, OwnInterest, PeerInterest
 from ...protocol.requests.listed import OwnList, PeerList
 from ...protocol.session.session import Session
+from ...protocol.traffic.flows import Flow, flows_of
 from ...protocol.traffic.table import Told, TrafficTable
 from ...protocol.traffic.traffic import Member, Traffic, traffic_of
 from ...protocol.wire.messages import Control, Counted, GroupMember
@@ -77,6 +78,10 @@ class Seen:
     def traffic(self) -> Traffic:
         """Return the traffic. Any thread."""
         return traffic_of(self.members, self.told, self.listening)
+
+    def flows(self) -> tuple[Flow, ...]:
+        """Return what flows from one node to another. Any thread."""
+        return flows_of(self.told, self.listening)
 
 
 class TrafficLooks:

@@ -341,10 +341,16 @@ class AsyncNode:
         Raises:
             InvalidName: ``pattern`` is malformed.
         """
-        node, found, made = self._node, list["Seen"](), list[Traffic]()
-        await self._wait(timeout, node._steps_to_see(pattern, found))
-        await node._running().world.aside(lambda: made.append(found[0].traffic()))
+        made: list[Traffic] = []
+        seen = await self._seen(pattern, timeout)
+        await self._node._running().world.aside(lambda: made.append(seen.traffic()))
         return made[0]
+
+    async def _seen(self, pattern: str, timeout: float | None) -> "Seen":
+        """Ask all nodes what they have counted; the rest can be worked out on any thread."""
+        found: list[Seen] = []
+        await self._wait(timeout, self._node._steps_to_see(pattern, found))
+        return found[0]
 
     async def run(self) -> None:
         """Wait until the process is told to end, then close; see `Node.run`.

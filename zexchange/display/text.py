@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from datetime import time as clock
+from itertools import islice
 from typing import Any
 
 from zexchange import Delivery, Unknown
@@ -199,16 +200,59 @@ def _key(key: object) -> str:
     return key if type(key) is str else to_json(key).decode()
 
 
-_FLAGS = {
-    r"insecure=True": "--insecure",
-    r"\bkeys=": "--keys DIR",
-    r"\b(listen|advertise|hub)=": r"--\1",
-    r"\bpeers=": "--peer",
-}
+# ------------------------------------------------------------------------------- excerpts
+
+EXCERPT_ITEMS = 200
+"""Values of a message that an excerpt has at most, at all depths together."""
+EXCERPT_TEXT = 300
+"""Characters of an excerpt."""
 
 
-def as_flags(text: str) -> str:
-    """Return the text of an error of `federate` with its arguments replaced by options."""
-    for argument, flag in _FLAGS.items():
-        text = re.sub(argument, flag, text)
-    return text
+def excerpt(value: object) -> str:
+    """Return the beginning of a message as one line that is safe to show, of a bounded length.
+
+    What it costs is bounded too, however large the message is: only its first values are looked at.
+    """
+    few = beginning(value, [EXCERPT_ITEMS])
+    if is_buffer(value):
+        size = memoryview(value).nbytes
+        text = f"{size} bytes: {bytes(few).hex(' ') if is_buffer(few) else ''}"
+    else:
+        text = few if isinstance(few, str) else to_json(few).decode()
+    text = printable(text)
+    return text if len(text) <= EXCERPT_TEXT else text[: EXCERPT_TEXT - 1] + "…"
+
+
+def beginning(value: Any, left: list[int], depth: int = 0) -> Any:
+    """Return a value with its first items only.
+
+    Args:
+        value: anything that can be sent.
+        left: a list of how many more values there may be; it is counted down.
+        depth: how many containers it is in; of what is nested deeper than a few, nothing is shown.
+    """
+    left[0] -= 1
+    if isinstance(value, str):
+        return value[:EXCERPT_TEXT]
+    if is_buffer(value):
+        return bytes(memoryview(value).cast("B")[: EXCERPT_TEXT // 3])
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        if depth >= 8:
+            return "…"
+        if is_mapping(value):
+            items = islice(value.items(), max(0, left[0]))
+            return {
+                _key(beginning(key, left, depth + 1)): beginning(item, left, depth + 1)
+                for key, item in items
+                if left[0] > 0
+            }
+        return [
+            beginning(item, left, depth + 1)
+            for item in islice(value, max(0, left[0]))
+            if left[0] > 0
+        ]
+    if isinstance(value, Unknown):
+        return Unknown(value.code, value.data[: EXCERPT_TEXT // 3])
+    if hasattr(value, "tolist") and value.nbytes > 8 * EXCERPT_ITEMS:  # an array of NumPy
+        return {"shape": list(value.shape), "dtype": str(value.dtype)}
+    return value

@@ -1,4 +1,4 @@
-"""The tables of `zexchange top`: their columns, and how rates are written.
+"""The tables of what flows: their columns, and how rates are written.
 
 The code is pure: what flows comes in as a `Traffic`, and cells of text go out. It knows no
 terminal. Each column says how much it matters, so that a narrow terminal keeps the first ones.
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from zexchange import ExchangeTraffic, Label, NodeTraffic, Traffic
 
-from ..text import printable
+from .text import printable
 
 R = TypeVar("R", ExchangeTraffic, NodeTraffic)
 UNITS = "kMGT"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange import Delivery, Unknown
-from zexchange.cli.text import (
+from zexchange.display.text import (
     as_json,
     as_text,
     named_json,
