@@ -14,6 +14,10 @@ from hypothesis import strategies as st
 
 from zexchange import Delivery, Unknown
 from zexchange.display.text import (
+    EXCERPT_ITEMS,
+    EXCERPT_TEXT,
+    beginning,
+    excerpt,
     as_json,
     as_text,
     named_json,
@@ -217,3 +221,28 @@ def test_arrays_that_would_be_shown_as_more_than_they_have_are_named() -> None:
         assert shown["shape"] == list(shape)
     few = np.ndarray((2,), overlapping, bytearray(2))
     assert json.loads(to_json(few)) == [[0] * 500] * 2
+
+
+@given(values)
+def test_an_excerpt_of_any_value_is_short_and_safe(value: object) -> None:
+    """One line without control characters, whatever the message is."""
+    shown = excerpt(value)
+    assert len(shown) <= EXCERPT_TEXT
+    assert printable(shown) == shown
+
+
+def test_an_excerpt_costs_no_more_than_it_shows() -> None:
+    """Only the beginning of a large message is looked at."""
+    large: list[object] = [{"a": list(range(1000))}] * 100_000
+    few = beginning(large, [EXCERPT_ITEMS])
+    assert len(to_json(few)) < 10_000
+    for value in (large, "x" * 10**8, b"x" * 10**8, np.zeros(10**7), {0: large}, range(5)):
+        assert len(excerpt(value)) <= EXCERPT_TEXT
+    nest: list[object] = []
+    for _ in range(10_000):
+        nest = [nest]
+    assert "…" in excerpt(nest)
+    assert excerpt(b"\x01\xff") == "2 bytes: 01 ff"
+    assert excerpt(np.zeros((2000, 1000))) == '{"shape":[2000,1000],"dtype":"float64"}'
+    assert excerpt(Unknown("mine", b"x" * 10**7)).startswith('{"unknown":"mine"')
+    assert excerpt({"a": [1, 2.5, None]}) == '{"a":[1,2.5,null]}'

@@ -204,6 +204,8 @@ def _key(key: object) -> str:
 
 EXCERPT_ITEMS = 200
 """Values of a message that an excerpt has at most, at all depths together."""
+EXCERPT_BYTES = 32
+"""Bytes of a message of bytes that are shown."""
 EXCERPT_TEXT = 300
 """Characters of an excerpt."""
 
@@ -216,7 +218,8 @@ def excerpt(value: object) -> str:
     few = beginning(value, [EXCERPT_ITEMS])
     if is_buffer(value):
         size = memoryview(value).nbytes
-        text = f"{size} bytes: {bytes(few).hex(' ') if is_buffer(few) else ''}"
+        text = f"{size} bytes: {bytes(few[:EXCERPT_BYTES]).hex(' ') if is_buffer(few) else ''}"
+        text += " …" if size > EXCERPT_BYTES else ""
     else:
         text = few if isinstance(few, str) else to_json(few).decode()
     text = printable(text)

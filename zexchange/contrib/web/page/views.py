@@ -30,6 +30,8 @@ NAMED = 3
 TAIL_MOST = 20
 """Messages of a live tail that are sent at a time."""
 COLUMNS = tuple(column.title.capitalize() for column in EXCHANGES)
+NAMING = ("SENDERS", "LISTENERS")
+"""Columns that have names of nodes, and not their number as on a terminal."""
 MEANING = {
     "MSG/S": "messages sent in a second",
     "BYTES/S": "bytes of the frames that left the senders in a second",
@@ -156,7 +158,7 @@ def exchanges_view(look: Look, asked: Asked) -> Told:
     first = asked.first if asked.first < len(rows) else 0
     return {
         "columns": [
-            {"title": title, "left": c.left, "meaning": MEANING.get(c.title, "")}
+            {"title": title, "left": c.left or c.title in NAMING, "meaning": MEANING.get(c.title, "")}
             for title, c in zip(COLUMNS, EXCHANGES, strict=True)
         ],
         "sort": sort,
@@ -184,7 +186,7 @@ def exchange_view(look: Look, name: str) -> Told:
     figures = [
         (column.title.capitalize(), column.cell(row, amount, names), MEANING.get(column.title, ""))
         for column in EXCHANGES
-        if column.title not in ("EXCHANGE", "SENDERS", "LISTENERS")
+        if column.title not in ("EXCHANGE", *NAMING)
     ]
     return {
         **told,

@@ -4,7 +4,7 @@ import { count, el, svg, text } from "./dom.js"
 
 const SECONDS = 60
 const LINES = 100
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [600, 180, 48, 22, 8]
+const [HEIGHT, LEFT, BOTTOM, TOP] = [190, 46, 22, 8]
 
 export class Exchange {
   constructor(ask, name) {
@@ -16,7 +16,7 @@ export class Exchange {
     this.figures = el("dl", { class: "tiles" })
     this.ends = el("p", { class: "ends" })
     this.chart = svg("svg", {
-      viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-labelledby": "rates-said",
+      role: "img", "aria-labelledby": "rates-said",
     })
     this.said = el("figcaption", { id: "rates-said", class: "muted" }, "Waiting for two looks …")
     this.sizes = el("ol", { class: "bars" })
@@ -75,15 +75,17 @@ export class Exchange {
   }
 
   draw(now) {
+    const width = Math.max(200, this.chart.clientWidth)
+    this.chart.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`)
     const most = nice(Math.max(1, ...this.rates.map(([, rate]) => rate)))
-    const x = (at) => LEFT + (WIDTH - LEFT - 4) * (1 - (now - at) / SECONDS)
+    const x = (at) => LEFT + (width - LEFT - 4) * (1 - (now - at) / SECONDS)
     const y = (rate) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate / most)
     const points = this.rates.map(([at, rate]) => `${Math.max(LEFT, x(at)).toFixed(1)},${y(rate).toFixed(1)}`)
     const grid = [0, 0.5, 1].map((part) => [
-      svg("line", { class: "grid", x1: LEFT, x2: WIDTH - 4, y1: y(most * part), y2: y(most * part) }),
+      svg("line", { class: "grid", x1: LEFT, x2: width - 4, y1: y(most * part), y2: y(most * part) }),
       svg("text", { x: LEFT - 6, y: y(most * part) + 4, "text-anchor": "end" }, short(most * part)),
     ])
-    const times = [60, 45, 30, 15, 0].map((ago) => svg("text", {
+    const times = (width < 420 ? [60, 30, 0] : [60, 45, 30, 15, 0]).map((ago) => svg("text", {
       x: x(now - ago), y: HEIGHT - 5,
       "text-anchor": ago === 60 ? "start" : ago ? "middle" : "end",
     }, ago ? `−${ago} s` : "now"))

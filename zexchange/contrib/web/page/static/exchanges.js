@@ -101,7 +101,7 @@ export class Exchanges {
     let row = this.rows.get(told.name)
     if (!row) {
       row = el("tr", {}, columns.map((column, n) => n
-        ? el("td", { class: n === 3 || n === 4 || column.left ? "left" : "", "data-title": column.title })
+        ? el("td", { class: column.left ? "left" : "", "data-title": column.title })
         : el("th", { scope: "row", class: "left" }, el("a", { href: to(told.name) }))))
       this.rows.set(told.name, row)
     }

@@ -5,6 +5,7 @@ import { layout, line } from "./layout.js"
 
 const LABELS_MOST = 16
 const LISTED = 50
+const LABEL_GAP = 110
 
 export class FlowMap {
   constructor(ask) {
@@ -88,10 +89,10 @@ export class FlowMap {
   }
 
   line(flow) {
-    const { d, x, y } = line(this.plan, flow.from, flow.to)
+    const { d, x, y, anchor } = line(this.plan, flow.from, flow.to)
     const base = svg("path", { class: "base", d })
     const moving = svg("path", { class: "moving", d })
-    const label = svg("text", { class: "label", x, y, "text-anchor": "middle", "aria-hidden": "true" })
+    const label = svg("text", { class: "label", x, y, "text-anchor": anchor, "aria-hidden": "true" })
     const title = svg("title", {})
     const root = svg("g", { class: "flow" }, title, base, moving)
     this.lines.set(flow.from + flow.to, { root, base, moving, label, title, flow })
@@ -99,8 +100,8 @@ export class FlowMap {
   }
 
   node({ id }) {
-    const { x, y } = this.plan.at.get(id)
-    const { wide, high } = this.plan
+    const { x, y, high } = this.plan.at.get(id)
+    const { wide } = this.plan
     const small = high < 40
     const name = svg("text", { class: "name", y: small ? 4 : -3, "text-anchor": "middle" })
     const rate = svg("text", { class: "rate", y: 14, "text-anchor": "middle" })
@@ -145,7 +146,7 @@ export class FlowMap {
     root.classList.toggle("idle", idle)
     root.classList.toggle("lossy", flow.lost > 0)
     base.setAttribute("marker-end", `url(#arrow${flow.lost ? "-lost" : idle ? "-idle" : ""})`)
-    text(label, number <= LABELS_MOST && !idle ? `${flow.shown}/s${flow.lost ? ` · ${flow.lost} lost` : ""}` : "")
+    text(label, number <= LABELS_MOST && this.plan.gap >= LABEL_GAP && !idle ? `${flow.shown}/s${flow.lost ? ` · ${flow.lost} lost` : ""}` : "")
     label.classList.toggle("lossy", flow.lost > 0)
     text(title, `${flow.names[0]} → ${flow.names[1]}: ${flow.shown} msg/s, exchanges: ${flow.exchanges}, lost: ${flow.lost}`)
   }
