@@ -16,10 +16,10 @@ from zexchange import Delivery, Unknown
 from zexchange.display.text import (
     EXCERPT_ITEMS,
     EXCERPT_TEXT,
-    beginning,
-    excerpt,
     as_json,
     as_text,
+    beginning,
+    excerpt,
     named_json,
     named_text,
     on_terminal,
