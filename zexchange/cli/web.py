@@ -128,6 +128,7 @@ def bound(host: str, port: int) -> socket.socket:
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind(place)
+            found.listen()  # two may bind, and one may listen
         except BaseException:
             found.close()
             raise

@@ -158,7 +158,11 @@ def exchanges_view(look: Look, asked: Asked) -> Told:
     first = asked.first if asked.first < len(rows) else 0
     return {
         "columns": [
-            {"title": title, "left": c.left or c.title in NAMING, "meaning": MEANING.get(c.title, "")}
+            {
+                "title": title,
+                "left": c.left or c.title in NAMING,
+                "meaning": MEANING.get(c.title, ""),
+            }
             for title, c in zip(COLUMNS, EXCHANGES, strict=True)
         ],
         "sort": sort,
