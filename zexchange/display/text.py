@@ -213,7 +213,7 @@ EXCERPT_TEXT = 300
 def excerpt(value: object) -> str:
     """Return the beginning of a message as one line that is safe to show, of a bounded length.
 
-    What it costs is bounded too, however large the message is: only its first values are looked at.
+    Its cost is bounded too, however large the message is: only its first values are looked at.
     """
     few = beginning(value, [EXCERPT_ITEMS])
     if is_buffer(value):

@@ -1,4 +1,4 @@
-"""What every WebSocket here begins with: the check of its origin, its first words, its refusal."""
+"""The beginning of every WebSocket here: the check of its origin, its first words, its refusal."""
 
 from contextlib import suppress
 from pathlib import Path

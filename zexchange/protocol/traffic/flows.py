@@ -1,4 +1,4 @@
-"""What flows from one node to another, worked out of what all nodes have told.
+"""The traffic from one node to another, worked out of what all nodes have told.
 
 A sender counts for each exchange, and not for each of its listeners; a listener counts what it was
 given on an exchange, and not by sender. So what a listener was given is divided among the senders

@@ -1,4 +1,4 @@
-"""What a browser asks for, read from the texts that it sends. The code is pure."""
+"""The questions of browsers, read from the texts that it sends. The code is pure."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a browser shows from now on.
+    """The view that a browser shows from now on.
 
     Attributes:
         number: given by the browser, and sent back with every answer.

@@ -20,7 +20,7 @@ FIRST_AFTER = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What flows at one moment.
+    """The traffic at one moment.
 
     Attributes:
         number: counts the looks, from 1.

@@ -1,4 +1,4 @@
-"""What each view of the page shows, as values for JSON. The code is pure.
+"""The content of each view of the page, as values for JSON. The code is pure.
 
 All text is made here, and is safe to show: a browser only puts it into the page as text. Names of
 exchanges come twice, as they are shown and as they are.
