@@ -66,3 +66,5 @@ def test_a_taken_port_is_told(shell: Shell) -> None:
     done = shell.run("web", "--listen", f"127.0.0.1:{port}")
     assert done.returncode == 1
     assert b"in use; choose another address with --listen" in done.stderr
+    first.send_signal(signal.SIGTERM)
+    assert shell.finish(first)[0] == 128 + signal.SIGTERM

@@ -84,9 +84,9 @@ class Tab:
         return told["result"].get("value")
 
     def wait(self, code: str) -> Any:
-        """Return the value of an expression once it is true."""
+        """Return the value of an expression once it is true; true for an element."""
         deadline = Deadline()
-        while not (found := self.js(code)):
+        while not (found := self.js(f"(found => found instanceof Node || found)({code})")):
             if deadline.over:
                 body = self.js("document.body.innerText")
                 raise AssertionError(f"not so in time: {code}\n{body}\n{self.complaints}")

@@ -35,6 +35,7 @@ VIEWS = {
 SIZES = {"": (1280, 800), "-phone": (390, 844)}
 SHOWN = ("map", "map-phone-dark", "exchanges-dark", "exchange", "exchange-phone", "doctor-dark")
 """The pictures that the guide has."""
+LIVE = "document.getElementById('connection')?.textContent == 'live'"
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -48,7 +49,7 @@ def opened(port: int, folder: Path) -> Iterator[Tab]:
     with chromium(folder) as tab:
         tab.size(1280, 800)
         tab.open(f"{address(port)}#token={TOKEN.replace(' ', '%20')}")
-        tab.wait("document.getElementById('connection')?.textContent == 'live'")
+        tab.wait(LIVE)
         yield tab
         assert tab.complaints == []
         here = f"127.0.0.1:{port}"
@@ -200,6 +201,7 @@ def pictures(folder: Path) -> list[str]:
             tab.dark(False)
             tab.size(1280, 800)
             tab.open(f"{address(port)}#token={TOKEN.replace(' ', '%20')}")
+            tab.wait(LIVE)
             for name, (fragment, there) in VIEWS.items():
                 tab.js(f"location.hash = '#/{fragment}'")
                 tab.wait(there)
