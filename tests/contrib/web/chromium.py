@@ -79,18 +79,28 @@ class Tab:
 
     def js(self, code: str) -> Any:
         """Return the value of an expression."""
-        told = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        told = self._evaluate(code)
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
+    def _evaluate(self, code: str) -> Any:
+        return self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+
     def wait(self, code: str) -> Any:
-        """Return the value of an expression once it is true; true for an element."""
+        """Return the value of an expression once it is true; true for an element.
+
+        It may fail before that: a page that is being loaded has no elements.
+        """
         deadline = Deadline()
-        while not (found := self.js(f"(found => found instanceof Node || found)({code})")):
+        while not (found := self._once(f"(found => found instanceof Node || found)({code})")):
             if deadline.over:
                 body = self.js("document.body.innerText")
                 raise AssertionError(f"not so in time: {code}\n{body}\n{self.complaints}")
         return found
+
+    def _once(self, code: str) -> Any:
+        told = self._evaluate(code)
+        return None if "exceptionDetails" in told else told["result"].get("value")
 
     def key(self, key: str) -> None:
         """Press a key."""

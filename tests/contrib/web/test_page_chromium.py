@@ -121,6 +121,7 @@ def test_what_is_drawn_is_what_flows(rendezvous: Path, tmp_path: Path) -> None:
 
 @browser
 @pytest.mark.sockets
+@pytest.mark.slow
 def test_the_keyboard_reaches_everything(rendezvous: Path, tmp_path: Path) -> None:
     """The form for the token, nodes of the map, the columns of the table, and the colours."""
     with plant("pages"), serving(tmp_path) as port, opened(port, tmp_path) as tab:
@@ -153,7 +154,7 @@ def test_the_keyboard_reaches_everything(rendezvous: Path, tmp_path: Path) -> No
         assert tab.js(ground) == "rgb(17, 22, 29)"
         tab.js("sessionStorage.clear()")
         tab.open(f"{address(port)}?again")
-        tab.wait("document.activeElement.id == 'token'")
+        tab.wait("document.activeElement?.id == 'token'")
         tab.type("wrong")
         tab.key("Enter")
         tab.wait("document.querySelector('[role=alert]')")
