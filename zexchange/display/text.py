@@ -239,11 +239,12 @@ def beginning(value: Any, left: list[int], depth: int = 0) -> Any:
         return value[:EXCERPT_TEXT]
     if is_buffer(value):
         return bytes(memoryview(value).cast("B")[: EXCERPT_TEXT // 3])
+    whole: Any = value
     if isinstance(value, Mapping | list | tuple | set | frozenset):
         if depth >= 8:
             return "…"
-        if is_mapping(value):
-            items = islice(value.items(), max(0, left[0]))
+        if is_mapping(whole):
+            items = islice(whole.items(), max(0, left[0]))
             return {
                 _key(beginning(key, left, depth + 1)): beginning(item, left, depth + 1)
                 for key, item in items
@@ -251,7 +252,7 @@ def beginning(value: Any, left: list[int], depth: int = 0) -> Any:
             }
         return [
             beginning(item, left, depth + 1)
-            for item in islice(value, max(0, left[0]))
+            for item in islice(whole, max(0, left[0]))
             if left[0] > 0
         ]
     if isinstance(value, Unknown):

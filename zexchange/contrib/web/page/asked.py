@@ -51,8 +51,10 @@ def read_hello(text: object) -> Hello | None:
 def read_asked(text: object) -> Asked | None:
     """Return what a browser asks for; None if it is nothing that can be asked."""
     match _read(text):
-        case {"number": int(number), "view": "map" | "doctor" as view}:
-            return Asked(number, view)
+        case {"number": int(number), "view": "map"}:
+            return Asked(number, "map")
+        case {"number": int(number), "view": "doctor"}:
+            return Asked(number, "doctor")
         case {"number": int(number), "view": "exchange", "name": str(name)}:
             return Asked(number, "exchange", name=name)
         case {

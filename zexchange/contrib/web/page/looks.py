@@ -86,9 +86,13 @@ class Looks:
             yield watcher
         finally:
             self._watchers.discard(watcher)
-            if not self._watchers and self._asking is not None:
-                self._asking.cancel()
-                self._asking = self.latest = None
+            if not self._watchers:
+                self._stop_asking()
+
+    def _stop_asking(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = self.latest = None
 
     def want_flows(self, watcher: Watcher, wanted: bool) -> None:
         """Note whether a watcher shows the map. If no other did so before, a look comes soon."""
