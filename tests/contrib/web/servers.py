@@ -67,10 +67,11 @@ class Browser:
         hello: dict | str | None = None,
         origin: str = "",
         host: str = "",
+        path: str = "/ws",
     ) -> None:
         here = f"127.0.0.1:{port}"
         self.socket = connect(
-            f"ws://{host or here}/ws",
+            f"ws://{host or here}{path}",
             sock=socket.create_connection(("127.0.0.1", port)),
             origin=Origin(origin or f"http://{here}"),
             proxy=None,

@@ -852,13 +852,13 @@ class Exchange {
     this.name = name
   }
 
-  /** Have `fn(message, {exchange, sentAt, headers})` called; the promise is kept when it is in force. */
+  /** Have `fn(message, {exchange, sentAt, headers})` called; the promise resolves when it is in force. */
   attach(fn, options) { return this.#client._attach(this.name, fn, options) }
 
   /** Undo `attach`. */
   detach(fn) { return this.#client._detach(this.name, fn) }
 
-  /** Send a message; the promise is kept when the gateway has passed it on. Headers are a plain
+  /** Send a message; the promise resolves when the gateway has passed it on. Headers are a plain
    * object of a few short values, such as `{ traceparent }`. */
   send(message, { headers } = {}) {
     return this.#client._call("send", this.name, message, ...(headers ? [headers] : []))
