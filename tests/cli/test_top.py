@@ -11,15 +11,16 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 import zexchange
-from tests.support import Deadline, patience
+from tests.support import ROOT, Deadline, patience
 from zexchange import ExchangeTraffic, Label, NodeTraffic, Traffic
 from zexchange.cli.top.keys import keys_in
 from zexchange.cli.top.screen import Screen, View
-from zexchange.display.tables import amount, plain
+from zexchange.display.tables import amount, as_rows, plain
 
 from .conftest import Shell
 
@@ -73,7 +74,8 @@ def test_keys_lead_to_three_screens_and_out() -> None:
     view.key("tab")
     assert "feed" in "".join(text(view))
     view.key("e")
-    view.key("down")
+    for key in "j", "k", "down":
+        view.key(key)
     view.key("enter")
     assert view.screen is Screen.EXCHANGE
     shown = "\n".join(text(view, height=20))
@@ -136,6 +138,22 @@ def test_a_node_that_does_not_answer_is_marked() -> None:
     view = View("lab", 1.0)
     view.look(Traffic((), (node(ONE, "feed"), node(TWO, "screen", answered=False))))
     assert "2 nodes, 1 without an answer" in text(view)[0]
+    earlier = replace(node("3" * 32, "old", answered=False), tells=False)
+    found = Traffic((), (node(ONE, "feed"), node(TWO, "screen", answered=False), earlier))
+    rows = {row[0]: row for row in as_rows(found)[1]}
+    state = rows["NODE"].index("STATE")
+    assert [rows[name][state] for name in ("feed", "screen", "old")] == [
+        "ok", "no answer", "does not tell",
+    ]  # fmt: skip
+
+
+def test_the_guide_has_the_columns_of_the_tables() -> None:
+    """Each column that it explains is there, under the same name."""
+    page = (ROOT / "docs" / "guide" / "seeing.md").read_text(encoding="utf-8")
+    explained = re.findall(r"`([A-Z][A-Z/]+)`", "".join(re.findall(r"^\| `[A-Z].*?\|", page, re.M)))
+    shown = {name for rows in as_rows(traffic()) for name in rows[0]}
+    assert len(explained) > 10
+    assert set(explained) <= shown
 
 
 def test_numbers_are_short() -> None:
@@ -197,6 +215,29 @@ def test_once_prints_two_tables(shell: Shell) -> None:
         assert rows["orders"][3:5] == ["1", "0"]
         assert sorted(line.split()[0] for line in nodes[1:]) == ["feed", "screen"]
         assert not any(peer.interest for peer in node.peers if peer.name == "top")
+
+
+@pytest.mark.sockets
+def test_without_a_terminal_it_ends_by_itself(shell: Shell) -> None:
+    """Two tables without --once, too; and with nobody there it says so, on standard error."""
+    with flowing(shell):
+        ended = shell.run("top", "--federation", "lab", "--every", "0.1")
+        assert ended.returncode == 0
+        assert len(ended.stdout.split(b"\n\n")) == 2
+        assert b"nobody" not in ended.stderr
+        alone = shell.run("top", "--federation", "labs", "--once", "--every", "0.1")
+        assert alone.returncode == 0
+        assert b"nobody else is in federation 'labs'" in alone.stderr
+        assert b"'lab'" in alone.stderr
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("seconds", ["0.05", "6"])
+def test_looks_that_are_too_close_or_too_far_apart_are_refused(shell: Shell, seconds: str) -> None:
+    """The limits are named."""
+    ended = shell.run("top", "--every", seconds)
+    assert ended.returncode == 2
+    assert b"0.1<=x<=5" in ended.stderr
 
 
 @pytest.mark.sockets

@@ -41,16 +41,22 @@ def peers(joining: Joining, json_: bool) -> None:
     with joining.node("peers") as node:
         wait_until_still(node)
         found = sorted(node.peers, key=lambda peer: (peer.host, peer.name, peer.pid))
-        others = [] if found else node._others()
+        if not found and not json_:
+            say_nobody(joining, node)
     if json_:
         click.echo(json.dumps([as_object(peer) for peer in found], indent=2))
     elif not found:
-        said = "; ".join([f"nobody else is in federation {joining.federation!r}", *others])
-        click.echo(f"zexchange: {said}", err=True)
+        return
     elif sys.stdout.isatty():
         print_table(found)
     else:
         click.echo("\n".join(as_columns([_HEADINGS, *[cells(peer) for peer in found]])))
+
+
+def say_nobody(joining: Joining, node: Node) -> None:
+    """Say on standard error that the command is alone, and which other federations there are."""
+    said = "; ".join([f"nobody else is in federation {joining.federation!r}", *node._others()])
+    click.echo(f"zexchange: {said}", err=True)
 
 
 def wait_until_still(node: Node) -> None:

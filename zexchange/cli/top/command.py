@@ -17,7 +17,7 @@ from zexchange.names import check_key
 
 from ...display.tables import as_rows, without
 from ..options import Joining, joins
-from ..peers import as_columns
+from ..peers import as_columns, say_nobody
 from .keys import Keys, reading
 from .screen import View
 
@@ -67,8 +67,11 @@ def top(joining: Joining, pattern: str, once: bool, json_: bool, every: float) -
                     return
                 time.sleep(every)
         if once or not sys.stdout.isatty():
-            exchanges, nodes = as_rows(next(looks))
+            found = next(looks)
+            exchanges, nodes = as_rows(found)
             click.echo("\n".join([*as_columns(exchanges), "", *as_columns(nodes)]))
+            if not found.nodes:
+                say_nobody(joining, node)
             return
         shown = "" if pattern == "**" else f" {pattern}"
         with reading() as keys:
