@@ -75,3 +75,23 @@ def test_the_first_look_is_described_where_it_is_made() -> None:
     """`Node.traffic` takes the pattern and the timeout that the page names."""
     assert {"pattern", "timeout"} <= inspect.signature(Node.traffic).parameters.keys()
     assert "its `timeout=` is over" in words(SEEING)
+
+
+def test_numbers_of_the_frames_of_browsers() -> None:
+    """The codes of closed connections, the limits, and the pings of the server."""
+    doors = pytest.importorskip("zexchange.contrib.web.doors")
+    sources = pytest.importorskip("zexchange.contrib.web.sources")
+    uvicorn = pytest.importorskip("uvicorn")
+    page = words("internals/browsers.md")
+    for code, text in {
+        doors.MALFORMED: "no frame of this protocol",
+        doors.BAD_TOKEN: "token",
+        doors.BAD_ORIGIN: "origin",
+        doors.LATE: f"no hello in {doors.HELLO_TIMEOUT:g} s",
+        doors.REPLACED: "another connection goes on with the session",
+        doors.TOO_LARGE: "a frame too large",
+    }.items():
+        assert f"{code} ({text})" in page
+    assert f"is cut off at {Limits().replies}" in page
+    assert f"beyond {sources.WAITING:,}" in page
+    assert f"({uvicorn.Config('x').ws_ping_interval:g} seconds, with uvicorn)" in page

@@ -19,6 +19,7 @@ from zexchange import InvalidName, Node, Registry, federate, to_call
 pytest.importorskip("prometheus_client")
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from zexchange.cli.metrics.collector import METRICS as METRICS_OF_ALL
@@ -352,3 +353,30 @@ def test_a_second_collector_is_refused(rendezvous: Path) -> None:
         registry = registry_of(node)
         with pytest.raises(ValueError, match="zexchange_peers"):
             registry.register(NodeCollector(node))
+
+
+@pytest.mark.sockets
+def test_the_multiprocess_mode_reads_no_collectors(rendezvous: Path, tmp_path: Path) -> None:
+    """Its own collector reads files, in which a node's counts are not."""
+    with federate("fed", registry=Registry()) as node:
+        registry = registry_of(node)
+        assert b"zexchange_peers" in generate_latest(registry)
+        several = CollectorRegistry()
+        MultiProcessCollector(several, path=str(tmp_path))  # type: ignore[no-untyped-call]
+        assert b"zexchange" not in generate_latest(several)
+
+
+APART = """
+import zexchange
+with zexchange.federate("fed") as node:
+    node.stats()
+    zexchange.get_exchange("a").send(1)
+print(sorted({"prometheus_client", "opentelemetry", "starlette"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.sockets
+def test_nothing_is_loaded_unless_a_program_imports_it(rendezvous: Path) -> None:
+    """Neither metrics nor traces, nor what serves browsers."""
+    with Program(APART) as program:
+        program.expect("[]")

@@ -68,6 +68,7 @@ class Browser:
         origin: str = "",
         host: str = "",
         path: str = "/ws",
+        silent: bool = False,
     ) -> None:
         here = f"127.0.0.1:{port}"
         self.socket = connect(
@@ -80,6 +81,8 @@ class Browser:
         self.frames: list[list] = []
         said = {"zexchange": 1, "token": token, "session": "", "received": 0, "handled": 0}
         said.update(hello if isinstance(hello, dict) else {})
+        if silent:
+            return
         with suppress(ConnectionClosed):  # it was turned away before
             self.socket.send(hello if isinstance(hello, str) else json.dumps(said))
 

@@ -126,6 +126,8 @@ def test_a_page_takes_part(registry, tmp_path: Path) -> None:
         with urlopen(f"http://127.0.0.1:{port}/zexchange.js") as answer:
             assert answer.headers["content-type"].startswith("text/javascript")
             assert answer.read() == MODULE.read_bytes()
+        with urlopen(f"http://127.0.0.1:{port}/zexchange.d.ts") as answer:
+            assert answer.read() == MODULE.with_suffix(".d.ts").read_bytes()
 
 
 def test_a_wrong_token_is_told_and_not_tried_again(registry, tmp_path: Path) -> None:

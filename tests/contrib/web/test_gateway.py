@@ -224,3 +224,69 @@ def test_history_and_groups(port, node, registry) -> None:
         assert two.call("attach", 1, "jobs", 0, "workers")[0] == "done"
         one.socket.close()  # a goodbye, without an acknowledgement
         assert two.message() == ["jobs", "work"]
+
+
+def test_a_member_gets_its_next_job_after_the_one_before(port, node, registry) -> None:
+    """Whatever else goes to and fro; what it has not acknowledged counts as not handled."""
+    with Browser(port) as one:
+        number = one.say("attach", 1, "jobs", 0, "workers")
+        while (frame := one.read())[0] != "done" or frame[2] != number:
+            pass
+        one.acknowledge()
+        node.wait_subscribers("jobs", timeout=patience())
+        for job in "first", "second":
+            registry.get("jobs").send(job)
+        frames = []
+        while not frames or frames[-1][0] != "message":
+            frames.append(one.read())
+        for _ in range(20):
+            number = one.say("send", "news.a", "still at work")
+            while (frame := one.read())[0] != "done" or frame[2] != number:
+                frames.append(frame)
+        assert [frame[5] for frame in frames if frame[0] == "message"] == ["first"]
+        one.acknowledge()
+        while (frame := one.read())[0] != "message":
+            pass
+        assert frame[5] == "second"
+
+
+def test_a_browser_that_stays_away_is_forgotten(rendezvous, tmp_path) -> None:
+    """After `keep` seconds its session is over, and its job goes to another browser."""
+    with gateway(tmp_path, f"{ALLOWED}, limits=Limits(keep=0.2)") as port:
+        registry = zexchange.Registry()
+        with zexchange.federate("browsers", registry=registry) as node:
+            one = Browser(port)
+            session = one.read()[2]
+            assert one.call("attach", 1, "jobs", 0, "workers")[0] == "done"
+            node.wait_subscribers("jobs", timeout=patience())
+            registry.get("jobs").send("work")
+            assert one.read()[5] == "work"
+            one.socket.socket.shutdown(socket.SHUT_RDWR)  # without a goodbye
+            with Browser(port) as two:
+                assert two.call("attach", 1, "jobs", 0, "workers")[0] == "done"
+                assert two.message() == ["jobs", "work"]
+                assert stats(port)["sessions"] == 1
+            with Browser(port, hello={"session": session}) as third:
+                assert third.read()[3] is False
+
+
+def test_one_connection_goes_on_with_a_session(port) -> None:
+    """The one before is closed, with a code that tells its page not to try again."""
+    with Browser(port) as first:
+        session = first.read()[2]
+        with Browser(port, hello={"session": session}) as second:
+            assert second.read()[2:4] == [session, True]
+            with pytest.raises(ConnectionClosed) as closed:
+                first.socket.recv(patience())
+            assert closed.value.rcvd.code == 4409
+
+
+def test_a_connection_that_says_nothing_is_closed(rendezvous, tmp_path) -> None:
+    """After some seconds; nothing is kept for it."""
+    how = f"{ALLOWED})\nimport zexchange.contrib.web.gateway as own\nown.HELLO_TIMEOUT = (0.1"
+    with gateway(tmp_path, how) as port:
+        with Browser(port, silent=True) as browser, pytest.raises(ConnectionClosed) as closed:
+            browser.socket.recv(patience())
+        assert closed.value.rcvd.code == 4408
+        assert stats(port)["sessions"] == 0
+        assert stats(port)["refused"] == {"hello": 1}

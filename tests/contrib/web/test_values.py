@@ -1,6 +1,7 @@
 """The values of the wire in JavaScript: what Python wrote is read, and written as it was."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -161,11 +162,19 @@ def test_what_is_announced_is_not_made(js: JavaScript, deep: bytes) -> None:
     assert js.through(deep).startswith("RangeError")
 
 
+def test_what_the_module_exports_has_a_type() -> None:
+    """The declarations name every class and function of the module, and no other."""
+    form = r"^export (?:class|function) (\w+)"
+    code, types = (MODULE.with_suffix(end).read_text(encoding="utf-8") for end in (".js", ".d.ts"))
+    assert sorted(re.findall(form, code, re.M)) == sorted(re.findall(form, types, re.M))
+
+
 def test_what_a_page_gets(js: JavaScript) -> None:
     """Plain values where JavaScript has them; BigInt, Map, typed arrays and classes else."""
     assert js.of({"a": 1, "b": [True, None]}, "value") == {"a": 1, "b": [True, None]}
     assert js.of(2**53, "[typeof value, String(value)]") == ["bigint", str(2**53)]
     assert js.of(2**53 - 1, "typeof value") == "number"
+    assert js.of(b"\1", "[value instanceof Uint8Array, value[0]]") == [True, 1]
     assert js.of({1: 2}, "[value instanceof Map, value.get(1)]") == [True, 2]
     assert js.of({"__proto__": 1}, "Object.keys(value)") == ["__proto__"]
     moment = datetime(2024, 2, 29, 12, 0, 1, 250_007, tzinfo=timezone(timedelta(hours=2)))
