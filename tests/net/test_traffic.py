@@ -19,6 +19,7 @@ from zexchange import (
     InvalidName,
     Node,
     NodeTraffic,
+    NoResponders,
     Registry,
     Rejected,
     Traffic,
@@ -239,7 +240,27 @@ def test_groups_are_counted_as_sent(three: Three) -> None:
         jobs.send(n)
     eventually(lambda: len(done) == 5)
     row = exchange(see(viewer), "jobs")
-    assert (row.messages, len(row.listeners)) == (5, 1)
+    assert (row.messages, row.bytes, len(row.listeners)) == (5, 0, 1)
+
+
+def test_replies_are_not_counted(three: Three) -> None:
+    """Nothing flows from the node that answers, as far as is told."""
+    (_, here), (receiver, there), viewer = three
+    there.get("square").responder(lambda n: n * n)
+    square = here.get("square")
+
+    def answered() -> bool:
+        try:
+            return square.request(7, patience()) == 49
+        except NoResponders:
+            return False
+
+    eventually(answered)
+    see(viewer)
+    assert answered()
+    found = see(viewer)
+    assert at(found, receiver).messages_per_second == 0
+    assert not any(receiver.id in row.senders for row in found.exchanges)
 
 
 def test_conflated_exchanges_are_counted(three: Three) -> None:
