@@ -435,14 +435,16 @@ def sender_thread(_):
 
 def session_lock(_):
     hook(zexchange.net.node.stats, "_status", signal_here)
-    node.peers
+    while not nested:  # the window may have room at the first look
+        node.peers
 
 def exchange_lock(_):
     # Another peer that wants the exchange has the control thread ask for its lock.
     look = lambda: node._engine.post(lambda: node._engine.bridges.look(x)) or signal_here()
     hook(zexchange.local.routing.Routing, "_all_targets", look)
-    x.handler(lambda msg: None)
-    send(x, "main")
+    while not nested:
+        x.handler(lambda msg: None)
+        send(x, "main")
 
 def handlers_lock(_):
     class Handler(logging.Handler):
