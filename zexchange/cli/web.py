@@ -17,6 +17,7 @@ from zexchange import InvalidName, Node
 from zexchange.names import check_scope
 
 from .options import Joining, joins_besides
+from .serving import cannot_serve, host_and_port, in_url
 
 NEEDED = ("starlette", "uvicorn", "websockets")
 """The packages that the extra ``web`` installs."""
@@ -34,15 +35,6 @@ yours and --allow. Nothing is encrypted: let a proxy with TLS stand in front.
 """
 
 
-def _address(context: click.Context, option: click.Parameter, text: str) -> tuple[str, int]:
-    """Return host and port of HOST:PORT."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 1 << 16):
-        raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8765")
-    return host, int(port)
-
-
 def _allowed(context: click.Context, option: click.Parameter, pattern: str | None) -> str | None:
     try:
         return None if pattern is None else check_scope(pattern)
@@ -57,7 +49,7 @@ def _allowed(context: click.Context, option: click.Parameter, pattern: str | Non
     metavar="HOST:PORT",
     default="127.0.0.1:8765",
     show_default=True,
-    callback=_address,
+    callback=host_and_port,
     help="Where browsers find the page; port 0 takes a free one.",
 )
 @click.option(
@@ -105,8 +97,8 @@ def web(
             )
         token = token or secrets.token_urlsafe(24)
         with joining.node("web") as node:
-            where = f"[{address[0]}]" if ":" in address[0] else address[0]
-            url = f"http://{where}:{listening.getsockname()[1]}/#token={quote(token, safe='')}"
+            where = f"{in_url(address[0])}:{listening.getsockname()[1]}"
+            url = f"http://{where}/#token={quote(token, safe='')}"
             click.echo(f"zexchange: {url}", err=True)
             if not alone:
                 said = "zexchange: neither the token nor what is shown is encrypted on its way"
@@ -133,10 +125,7 @@ def bound(host: str, port: int) -> socket.socket:
             found.close()
             raise
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise click.ClickException(
-            f"cannot serve at {host}:{port}: {reason}; choose another address with --listen"
-        ) from error
+        raise cannot_serve(host, port, error) from error
     return found
 
 

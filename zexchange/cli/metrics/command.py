@@ -15,6 +15,7 @@ from zexchange import InvalidName
 from zexchange.names import check_scope
 
 from ..options import Joining, joins_besides
+from ..serving import cannot_serve, host_and_port, in_url
 
 if TYPE_CHECKING:
     from .collector import FederationCollector
@@ -29,15 +30,6 @@ http://127.0.0.1:9464/metrics is for this host alone. With another --listen, eve
 that address reads the names of exchanges, hosts and processes, and how much flows: there is neither
 a password nor encryption. Have it listen where only Prometheus comes, or put a proxy in front.
 """
-
-
-def _address(context: click.Context, option: click.Parameter, text: str) -> tuple[str, int]:
-    """Return host and port of HOST:PORT."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 1 << 16):
-        raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9464")
-    return host, int(port)
 
 
 def _patterns(
@@ -56,7 +48,7 @@ def _patterns(
     metavar="HOST:PORT",
     default="127.0.0.1:9464",
     show_default=True,
-    callback=_address,
+    callback=host_and_port,
     help="Where Prometheus finds it; port 0 takes a free one.",
 )
 @click.option(
@@ -110,16 +102,12 @@ def serve(collector: "FederationCollector", host: str, port: int) -> Any:
 
     registry = CollectorRegistry()
     registry.register(collector)
-    where = f"[{host}]" if ":" in host else host
     try:
         server, _ = start_http_server(port, host, registry)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise click.ClickException(
-            f"cannot serve at {where}:{port}: {reason}; choose another address with --listen"
-        ) from error
+        raise cannot_serve(host, port, error) from error
     address = server.server_address[0]
-    click.echo(f"zexchange: serving http://{where}:{server.server_port}/metrics", err=True)
+    click.echo(f"zexchange: serving http://{in_url(host)}:{server.server_port}/metrics", err=True)
     if not ip_address(str(address).partition("%")[0]).is_loopback:
         click.echo(
             "zexchange: other hosts can read it: names of exchanges, hosts and processes, without"

@@ -5,7 +5,6 @@ is told and counted. Every method belongs to one event loop.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,24 +19,21 @@ from ..membership import AnyNode, Membership
 from . import frames
 from .calls import Calls
 from .doors import (
-    BAD_ORIGIN,
-    BAD_TOKEN,
     HELLO_MOST,
-    HELLO_TIMEOUT,
-    LATE,
     MALFORMED,
     REPLACED,
     TOO_LARGE,
     TOO_MANY,
-    fault_of,
+    Entrance,
+    Refused,
     file,
+    meet,
     receive,
     shortened,
-    turn_away,
 )
 from .frames import Ack, Hello, Ping
 from .queue import Limits
-from .rights import BrowserRights, same_text, scopes
+from .rights import BrowserRights, scopes
 from .sessions import Session
 from .sources import Feeds
 
@@ -107,17 +103,17 @@ class Gateway:
             raise ValueError("an empty token is none: pass None if none is asked for")
         self._membership = Membership(federation, node)
         self._token = token
-        self._origins = (origins,) if isinstance(origins, str) else tuple(origins)
+        self._entrance = Entrance(origins, connections)
         self._most = connections
         self._limits = limits or Limits()
         self._sessions: dict[str, Session] = {}
         self._expiring: dict[str, asyncio.TimerHandle] = {}
-        self._connected = 0
         self._missed = 0
-        self._refused: Counter[str] = Counter()
         self._feeds = Feeds(self._membership.registry)
         rights = BrowserRights(scopes(subscribe), scopes(publish), scopes(groups))
-        self._calls = Calls(self._membership, rights, self._limits, self._feeds, self._refused)
+        self._calls = Calls(
+            self._membership, rights, self._limits, self._feeds, self._entrance.refused
+        )
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -149,62 +145,26 @@ class Gateway:
         """Return what is connected, waits, was missed and refused."""
         sessions = self._sessions.values()
         return GatewayStats(
-            self._connected,
+            self._entrance.connected,
             len(sessions),
             sum(len(session.queue) for session in sessions),
             sum(session.queue.size for session in sessions),
             self._missed + sum(session.queue.missed for session in sessions),
-            dict(self._refused),
+            dict(self._entrance.refused),
         )
 
     # Connections.
 
     async def _serve(self, socket: WebSocket) -> None:
-        if self._connected >= self._most:
-            await self._turn_away(socket, TOO_MANY, "connections", "too many connections")
-            return
-        fault = fault_of(socket, self._origins)
-        if fault:
-            await self._turn_away(socket, BAD_ORIGIN, "origin", fault)
-            return
-        self._connected += 1
-        try:
-            await self._meet(socket)
-        except WebSocketDisconnect:
-            pass
-        finally:
-            self._connected -= 1
-
-    async def _turn_away(self, socket: WebSocket, code: int, reason: str, text: str) -> None:
-        """Close a connection with a reason, and count that."""
-        self._refused[reason] += 1
-        await turn_away(socket, code, text)
+        await self._entrance.admit(socket, self._meet)
 
     async def _meet(self, socket: WebSocket) -> None:
         """Have a connection say who it is, then serve its session."""
-        await socket.accept()
-        try:
-            hello = await asyncio.wait_for(self._first(socket), HELLO_TIMEOUT)
-        except TimeoutError:
-            await self._turn_away(socket, LATE, "hello", "no hello came in time")
-            return
-        if hello is None:
-            await self._turn_away(socket, MALFORMED, "malformed", "no hello of this protocol")
-            return
-        if self._token is not None and not same_text(hello.token, self._token):
-            await self._turn_away(socket, BAD_TOKEN, "token", "the token is wrong or missing")
-            return
+        hello = await meet(socket, _read_hello, self._token)
         session, resumed = self._session(hello)
         if session is None:
-            await self._turn_away(socket, TOO_MANY, "connections", "too many browsers")
-            return
+            raise Refused(TOO_MANY, "connections", "too many browsers")
         await self._attend(socket, session, resumed)
-
-    async def _first(self, socket: WebSocket) -> Hello | None:
-        said = await receive(socket)
-        if not isinstance(said, str) or len(said) > HELLO_MOST:
-            return None
-        return frames.read_hello(said)
 
     def _session(self, hello: Hello) -> tuple[Session | None, bool]:
         """Return the session of a browser, and whether it goes on with the one that it had."""
@@ -340,8 +300,15 @@ class Gateway:
 
     def _cut(self, session: Session, code: int, reason: str, text: str) -> None:
         """End the session of a browser that breaks a rule of the protocol."""
-        self._refused[reason] += 1
+        self._entrance.refused[reason] += 1
         hang_up, session.hang_up = session.hang_up, None
         self._end(session)
         if hang_up is not None:
             hang_up(code, shortened(text))
+
+
+def _read_hello(said: bytes | str) -> Hello | None:
+    """Return the hello in a frame; None if it is none."""
+    if not isinstance(said, str) or len(said) > HELLO_MOST:
+        return None
+    return frames.read_hello(said)

@@ -101,16 +101,21 @@ class Looks:
         watcher.flows = wanted
 
     async def _ask(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, failed = asyncio.get_running_loop(), False
         while True:
             began, first = loop.time(), self.latest is None
             self._soon.clear()
             try:
                 await self._look()
+                failed = False
             except ExchangeError as error:
-                log.warning("a look for browsers failed: %s", error)
+                if not failed:  # told once, until a look succeeds again
+                    log.warning("looks for browsers fail: %s", error)
+                failed = True
             except Exception:  # it must not end for the browsers in silence
-                log.exception("a look for browsers failed")
+                if not failed:
+                    log.exception("looks for browsers fail")
+                failed = True
             pause = FIRST_AFTER if first else max(0.1, began + EVERY - loop.time())
             try:
                 await asyncio.wait_for(self._soon.wait(), pause)

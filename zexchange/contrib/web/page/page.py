@@ -5,22 +5,21 @@ nothing else, and can send nothing into the federation. Every method belongs to 
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from ....names import check_scope
 from ...membership import AnyNode, Membership
-from ..doors import BAD_ORIGIN, TOO_MANY, fault_of, file, turn_away
+from ..doors import Entrance, file
 from .doctor import Doctor
 from .looks import Looks
 from .samples import Samples
-from .viewer import Refused, Viewer
+from .viewer import Viewer
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
@@ -106,11 +105,8 @@ class Page:
         self._membership = Membership(federation, node)
         self._token = token
         self._allow = check_scope(allow)
-        self._origins = (origins,) if isinstance(origins, str) else tuple(origins)
-        self._most = connections
+        self._entrance = Entrance(origins, connections)
         self._viewers: set[Viewer] = set()
-        self._connected = 0
-        self._refused: Counter[str] = Counter()
         hide = node is None if itself is None else not itself
         self._looks = Looks(self._membership, self._allow, hide)
         self._samples = Samples(self._membership.registry)
@@ -143,35 +139,22 @@ class Page:
 
     def stats(self) -> PageStats:
         """Return what is connected, asked for and refused."""
+        entrance = self._entrance
         return PageStats(
-            self._connected, self._looks.asking, len(self._samples), dict(self._refused)
+            entrance.connected, self._looks.asking, len(self._samples), dict(entrance.refused)
         )
 
     async def _serve(self, socket: WebSocket) -> None:
-        if self._connected >= self._most:
-            await self._refuse(socket, Refused(TOO_MANY, "connections", "too many connections"))
-            return
-        fault = fault_of(socket, self._origins)
-        if fault:
-            await self._refuse(socket, Refused(BAD_ORIGIN, "origin", fault))
-            return
-        self._connected += 1
+        await self._entrance.admit(socket, self._view)
+
+    async def _view(self, socket: WebSocket) -> None:
         viewer = Viewer(socket, self._allow, self._looks, self._samples, self._doctor)
+        await viewer.meet(self._token, self._membership.federation)
+        self._viewers.add(viewer)
         try:
-            await viewer.meet(self._token, self._membership.federation)
-            self._viewers.add(viewer)
             await viewer.serve()
-        except Refused as refusal:
-            await self._refuse(socket, refusal)
-        except WebSocketDisconnect:
-            pass
         finally:
             self._viewers.discard(viewer)
-            self._connected -= 1
-
-    async def _refuse(self, socket: WebSocket, refusal: Refused) -> None:
-        self._refused[refusal.reason] += 1
-        await turn_away(socket, refusal.code, str(refusal))
 
 
 HEADERS = {

@@ -16,10 +16,9 @@ from ....display.text import printable
 from ....local.process.logs import log
 from ....names import check_name, matches
 from ....protocol.rate_limit import TokenBucket
-from ..doors import BAD_TOKEN, HELLO_TIMEOUT, LATE, MALFORMED, TOO_MANY, receive, shortened
-from ..rights import same_text
+from ..doors import MALFORMED, TOO_MANY, Refused, meet, receive, shortened
 from . import views
-from .asked import Asked, Hello, read_asked, read_hello
+from .asked import Asked, read_asked, read_hello
 from .doctor import Doctor
 from .looks import Looks, Watcher
 from .samples import KEPT, Sample, Samples
@@ -28,21 +27,6 @@ TAIL_EVERY = 0.5
 """Seconds between two sights of an exchange's messages."""
 AT_ONCE, A_SECOND = 40.0, 5.0
 """How often a browser may say what it shows: so often at once, and so often a second."""
-
-
-class Refused(Exception):
-    """A connection is refused or cut off.
-
-    Args:
-        code: with which its WebSocket is closed.
-        reason: one word, by which it is counted.
-        text: what is said to the browser.
-    """
-
-    def __init__(self, code: int, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.reason = reason
 
 
 class Viewer:
@@ -80,16 +64,7 @@ class Viewer:
             Refused: it may not have anything.
             WebSocketDisconnect: it is gone.
         """
-        await self._socket.accept()
-        try:
-            said = await asyncio.wait_for(receive(self._socket), HELLO_TIMEOUT)
-        except TimeoutError:
-            raise Refused(LATE, "hello", "no hello came in time") from None
-        hello: Hello | None = read_hello(said)
-        if hello is None:
-            raise Refused(MALFORMED, "malformed", "no hello of this protocol")
-        if token is not None and not same_text(hello.token, token):
-            raise Refused(BAD_TOKEN, "token", "the token is wrong or missing")
+        await meet(self._socket, read_hello, token)
         await self._say({"welcome": printable(federation), "allow": printable(self._allow)})
 
     async def serve(self) -> None:
