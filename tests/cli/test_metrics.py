@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contrib.dashboards import expressions
 from tests.support import ROOT, Program, eventually, examples, patience, programs
 from zexchange.cli.metrics.totals import NodeTotals
 from zexchange.protocol.wire.messages import ExchangeCount
@@ -101,16 +102,6 @@ def test_names_are_those_of_a_node_wherever_they_mean_the_same(name: str) -> Non
     assert len(text) < 90
 
 
-def expressions() -> Iterator[str]:
-    """Yield every query of the dashboard."""
-    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    for panel in dashboard["panels"]:
-        yield from (target["expr"] for target in panel["targets"])
-    for variable in dashboard["templating"]["list"]:
-        if variable["type"] == "query":
-            yield variable["query"]["query"]
-
-
 def test_the_dashboard_of_a_federation_asks_for_what_is_exported() -> None:
     """Each name and label in its queries exists, rates are of counters, and each count is shown."""
     exported = {
@@ -118,7 +109,7 @@ def test_the_dashboard_of_a_federation_asks_for_what_is_exported() -> None:
         for name, (kind, labels, _) in METRICS.items()
     }
     asked = set[str]()
-    for query in expressions():
+    for query in expressions(DASHBOARD):
         for name, matchers, rate in re.findall(
             r"\b(zexchange_\w+)(?:\{([^}]*)\})?(\[\$__rate_interval\])?", query
         ):

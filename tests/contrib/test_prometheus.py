@@ -5,7 +5,6 @@ import json
 import re
 import threading
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contrib.dashboards import expressions
 from tests.support import ROOT, Program, eventually, examples
 from zexchange import InvalidName, Node, Registry, federate, to_call
 
@@ -139,16 +139,6 @@ def test_what_has_moved_is_not_counted_again() -> None:
     assert totals.by_label["a"] == (4,)
 
 
-def expressions() -> Iterator[str]:
-    """Yield every query of the dashboard."""
-    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    for panel in dashboard["panels"]:
-        yield from (target["expr"] for target in panel["targets"])
-    for variable in dashboard["templating"]["list"]:
-        if variable["type"] == "query":
-            yield variable["query"]["query"]
-
-
 def test_the_dashboard_asks_for_what_is_exported() -> None:
     """Each name and label in its queries exists, rates are of counters, and each count is shown."""
     exported = {
@@ -156,7 +146,7 @@ def test_the_dashboard_asks_for_what_is_exported() -> None:
         for name, (kind, labels, _) in METRICS.items()
     }
     asked = set[str]()
-    for query in expressions():
+    for query in expressions(DASHBOARD):
         for name, matchers in re.findall(r"\b(zexchange_\w+)(?:\{([^}]*)\})?", query):
             kind, labels = exported[name]
             asked.add(name)
